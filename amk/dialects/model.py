@@ -1,0 +1,529 @@
+"""The `model` dialect: what one decoding step computes, as operators on tensors.
+
+Level 1. A `model.program` holds declarations (weights, packs, KV caches, RoPE tables), which every later level carries
+along unchanged, and a straight line of operators in SSA form. Order and dependence are SSA, except for the KV cache,
+which is memory: `kv_append` and `attention` on one cache keep their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from xdsl.dialects.builtin import (
+    I64,
+    ArrayAttr,
+    DenseArrayBase,
+    Float64Type,
+    FloatAttr,
+    FlatSymbolRefAttr,
+    FlatSymbolRefAttrConstr,
+    IndexType,
+    IntegerAttr,
+    ShapedType,
+    StringAttr,
+    SymbolNameConstraint,
+    SymbolRefAttr,
+    TensorType,
+    f64,
+    i32,
+    i64,
+)
+from xdsl.ir import Attribute, Block, Dialect, Operation, Region, SSAValue
+from xdsl.irdl import (
+    AttrSizedOperandSegments,
+    IRDLOperation,
+    irdl_op_definition,
+    operand_def,
+    opt_operand_def,
+    opt_prop_def,
+    prop_def,
+    region_def,
+    result_def,
+    traits_def,
+)
+from xdsl.parser import Parser
+from xdsl.printer import Printer
+from xdsl.traits import IsolatedFromAbove, IsTerminator, NoTerminator, SymbolOpInterface
+from xdsl.utils.exceptions import VerifyException
+
+from amk.ir.program import DTYPES, KvCache, Pack, RopeTable, Tensor
+
+TOKEN = TensorType(i32, [1])
+Size = IntegerAttr[I64]
+Real = FloatAttr[Float64Type]
+
+
+def size(value: int) -> Size:
+    return IntegerAttr(value, i64)
+
+
+def real(value: float) -> Real:
+    return FloatAttr(value, f64)
+
+
+def tensor_of(t: Attribute) -> tuple[tuple[int, ...], str]:
+    """Shape and element type name of a tensor type."""
+    t = cast(TensorType[Attribute], t)
+    return tuple(t.get_shape()), str(t.element_type)
+
+
+def extent(value: SSAValue) -> int:
+    """Number of elements of a one-dimensional tensor value."""
+    return cast(ShapedType, value.type).element_count()
+
+
+# Declarations
+
+
+class Declaration(IRDLOperation):
+    """An immutable tensor, a pack or a table, or a KV cache: what the program refers to by symbol."""
+
+    def symbol(self) -> str:
+        return cast(StringAttr, self.properties["sym_name"]).data
+
+
+@irdl_op_definition
+class WeightOp(Declaration):
+    """A tensor of the checkpoint, under its name there."""
+
+    name = "model.weight"
+    sym_name = prop_def(SymbolNameConstraint())
+    type = prop_def(TensorType)
+    traits = traits_def(SymbolOpInterface())
+    assembly_format = "$sym_name `:` $type attr-dict"
+
+    def __init__(self, name: str, type: TensorType[Attribute]):
+        super().__init__(properties={"sym_name": StringAttr(name), "type": type})
+
+    def plain(self) -> Tensor:
+        return Tensor(self.sym_name.data, *tensor_of(self.type))
+
+    def verify_(self) -> None:
+        _, dtype = tensor_of(self.type)
+        if dtype not in DTYPES:
+            raise VerifyException(f"weight @{self.sym_name.data} has element type {dtype}, not f32 or bf16 (C1)")
+
+
+@irdl_op_definition
+class PackOp(Declaration):
+    """A tensor made of others, row by row, once at load time (`amk.ir.program.Pack`)."""
+
+    name = "model.pack"
+    sym_name = prop_def(SymbolNameConstraint())
+    mode = prop_def(StringAttr)
+    sources = prop_def(ArrayAttr[FlatSymbolRefAttr])
+    layouts = prop_def(ArrayAttr[StringAttr])
+    head_dim = prop_def(Size)
+    type = prop_def(TensorType)
+    traits = traits_def(SymbolOpInterface())
+
+    def __init__(self, pack: Pack, type: TensorType[Attribute]):
+        super().__init__(
+            properties={
+                "sym_name": StringAttr(pack.name),
+                "mode": StringAttr(pack.mode),
+                "sources": ArrayAttr([FlatSymbolRefAttr(s) for s in pack.sources]),
+                "layouts": ArrayAttr([StringAttr(s) for s in pack.layouts]),
+                "head_dim": size(pack.head_dim),
+                "type": type,
+            }
+        )
+
+    def plain(self) -> Pack:
+        return Pack(
+            self.sym_name.data,
+            *tensor_of(self.type),
+            self.mode.data,
+            tuple(s.string_value() for s in self.sources),
+            tuple(s.data for s in self.layouts),
+            self.head_dim.value.data,
+        )
+
+    @classmethod
+    def parse(cls, parser: Parser) -> PackOp:
+        name = parser.parse_symbol_name().data
+        parser.parse_punctuation("=")
+        mode = parser.parse_identifier()
+
+        def source() -> tuple[str, str]:
+            return parser.parse_identifier(), parser.parse_symbol_name().data
+
+        pairs = parser.parse_comma_separated_list(parser.Delimiter.PAREN, source)
+        head_dim = parser.parse_integer() if parser.parse_optional_keyword("head_dim") else 0
+        parser.parse_punctuation(":")
+        type = cast(TensorType[Attribute], parser.parse_type())
+        layouts, sources = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
+        return cls(Pack(name, *tensor_of(type), mode, sources, layouts, head_dim), type)
+
+    def print(self, printer: Printer) -> None:
+        p = self.plain()
+        items = ", ".join(f"{a} @{s}" for a, s in zip(p.layouts, p.sources, strict=True))
+        tail = f" head_dim {p.head_dim}" if p.head_dim else ""
+        printer.print_string(f" @{p.name} = {p.mode}({items}){tail} : {self.type}")
+
+    def verify_(self) -> None:
+        p = self.plain()
+        if p.mode not in ("concat", "interleave"):
+            raise VerifyException(f"pack @{p.name} mode is concat or interleave, got '{p.mode}' (C1)")
+        if not p.sources or len(p.sources) != len(p.layouts):
+            raise VerifyException(f"pack @{p.name} has {len(p.sources)} sources, {len(p.layouts)} layouts (C1)")
+        for layout in p.layouts:
+            if layout not in ("rows", "rope"):
+                raise VerifyException(f"pack @{p.name} layout is rows or rope, got '{layout}' (C2)")
+        if "rope" in p.layouts and (p.head_dim <= 0 or p.head_dim % 2):
+            raise VerifyException(f"pack @{p.name} needs an even positive head_dim, got {p.head_dim} (C2)")
+
+
+@irdl_op_definition
+class CacheOp(Declaration):
+    """A KV cache: keys and values of `heads` heads for `rows` positions."""
+
+    name = "model.cache"
+    sym_name = prop_def(SymbolNameConstraint())
+    rows = prop_def(Size)
+    heads = prop_def(Size)
+    head_dim = prop_def(Size)
+    type = prop_def(Attribute)
+    traits = traits_def(SymbolOpInterface())
+    assembly_format = "$sym_name `rows` $rows `heads` $heads `head_dim` $head_dim `:` $type attr-dict"
+
+    def __init__(self, name: str, rows: int, heads: int, head_dim: int, type: Attribute):
+        super().__init__(
+            properties={
+                "sym_name": StringAttr(name),
+                "rows": size(rows),
+                "heads": size(heads),
+                "head_dim": size(head_dim),
+                "type": type,
+            }
+        )
+
+    def plain(self) -> KvCache:
+        rows, heads, dim = (a.value.data for a in (self.rows, self.heads, self.head_dim))
+        return KvCache(self.sym_name.data, rows, heads, dim, str(self.type))
+
+    def verify_(self) -> None:
+        c = self.plain()
+        if min(c.rows, c.heads, c.head_dim) <= 0:
+            raise VerifyException(f"cache @{c.name} has an empty dimension {c.rows}x{c.heads}x{c.head_dim} (C1)")
+        if c.dtype not in ("f32", "bf16"):
+            raise VerifyException(f"cache @{c.name} has element type {c.dtype}, not f32 or bf16 (C2)")
+
+
+@irdl_op_definition
+class RopeTableOp(Declaration):
+    """Inverse frequencies of the rotary embedding; cos and sin are computed in fp32 and multiplied by `scale`."""
+
+    name = "model.rope_table"
+    sym_name = prop_def(SymbolNameConstraint())
+    inv_freq = prop_def(DenseArrayBase)
+    scale = prop_def(Real)
+    traits = traits_def(SymbolOpInterface())
+
+    def __init__(self, name: str, inv_freq: tuple[float, ...], scale: float = 1.0):
+        super().__init__(
+            properties={
+                "sym_name": StringAttr(name),
+                "inv_freq": DenseArrayBase.from_list(f64, inv_freq),
+                "scale": real(scale),
+            }
+        )
+
+    def plain(self) -> RopeTable:
+        values = cast(tuple[float, ...], self.inv_freq.get_values())
+        return RopeTable(self.sym_name.data, tuple(values), self.scale.value.data)
+
+    @classmethod
+    def parse(cls, parser: Parser) -> RopeTableOp:
+        name = parser.parse_symbol_name().data
+        parser.parse_keyword("scale")
+        scale = float(parser.parse_number())
+        values = parser.parse_comma_separated_list(
+            parser.Delimiter.SQUARE, lambda: float(parser.parse_number())
+        )
+        return cls(name, tuple(values), scale)
+
+    def print(self, printer: Printer) -> None:
+        t = self.plain()
+        values = ", ".join(decimal(v) for v in t.inv_freq)
+        printer.print_string(f" @{t.name} scale {decimal(t.scale)} [{values}]")
+
+    def verify_(self) -> None:
+        if not self.plain().inv_freq:
+            raise VerifyException(f"rope table @{self.sym_name.data} is empty (C1)")
+
+
+def decimal(value: float) -> str:
+    """The shortest decimal text that reads back as the same float, in MLIR's float syntax."""
+    text = repr(float(value))
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}"
+    return text
+
+
+# Operators
+
+
+class ModelOp(IRDLOperation):
+    """An operator of a model program."""
+
+
+@irdl_op_definition
+class EmbedOp(ModelOp):
+    """Row `token` of the embedding table."""
+
+    name = "model.embed"
+    token = operand_def(TOKEN)
+    table = prop_def(FlatSymbolRefAttrConstr)
+    out = result_def(TensorType)
+    assembly_format = "$token `,` $table attr-dict `:` type($out)"
+
+
+@irdl_op_definition
+class RmsNormOp(ModelOp):
+    """x * weight / sqrt(mean(x^2) + eps)."""
+
+    name = "model.rms_norm"
+    x = operand_def(TensorType)
+    weight = prop_def(FlatSymbolRefAttrConstr)
+    eps = prop_def(Real)
+    out = result_def(TensorType)
+    assembly_format = "$x `,` $weight `eps` $eps attr-dict `:` type($x) `->` type($out)"
+
+
+@irdl_op_definition
+class LinearOp(ModelOp):
+    """W x + bias, where x is first normalized if `norm` is given, plus `residual`."""
+
+    name = "model.linear"
+    x = operand_def(TensorType)
+    residual = opt_operand_def(TensorType)
+    weight = prop_def(FlatSymbolRefAttrConstr)
+    bias = opt_prop_def(FlatSymbolRefAttrConstr)
+    norm = opt_prop_def(FlatSymbolRefAttrConstr)
+    eps = opt_prop_def(Real)
+    out = result_def(TensorType)
+    assembly_format = (
+        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? "
+        "(`residual` $residual^ `:` type($residual))? attr-dict `:` type($x) `->` type($out)"
+    )
+
+
+@irdl_op_definition
+class RopeOp(ModelOp):
+    """Rotary embedding of each head at position pos, pairs (i, i + head_dim / 2)."""
+
+    name = "model.rope"
+    x = operand_def(TensorType)
+    pos = operand_def(IndexType)
+    table = prop_def(FlatSymbolRefAttrConstr)
+    head_dim = prop_def(Size)
+    out = result_def(TensorType)
+    assembly_format = (
+        "$x `,` $table `at` $pos `head_dim` $head_dim attr-dict `:` type($x) `->` type($out)"
+    )
+
+
+@irdl_op_definition
+class KvAppendOp(ModelOp):
+    """Row pos of the cache becomes (k, v)."""
+
+    name = "model.kv_append"
+    k = operand_def(TensorType)
+    v = operand_def(TensorType)
+    pos = operand_def(IndexType)
+    cache = prop_def(FlatSymbolRefAttrConstr)
+    assembly_format = "$k `,` $v `,` $cache `at` $pos attr-dict `:` type($k) `,` type($v)"
+
+
+@irdl_op_definition
+class AttentionOp(ModelOp):
+    """softmax(scale * q K^T) V over rows [0, pos] of the cache; with k and v, row pos is appended first.
+
+    `interleaved` says that q and k hold each rotary pair (i, i + head_dim / 2) as neighbors (2i, 2i + 1); dot products
+    do not depend on it, values do not have it.
+    """
+
+    name = "model.attention"
+    q = operand_def(TensorType)
+    k = opt_operand_def(TensorType)
+    v = opt_operand_def(TensorType)
+    pos = operand_def(IndexType)
+    cache = prop_def(FlatSymbolRefAttrConstr)
+    heads = prop_def(Size)
+    kv_heads = prop_def(Size)
+    head_dim = prop_def(Size)
+    scale = prop_def(Real)
+    out = result_def(TensorType)
+    irdl_options = (AttrSizedOperandSegments(as_property=True),)
+    assembly_format = (
+        "$q (`append` $k^ `,` $v `:` type($k) `,` type($v))? `,` $cache `at` $pos `heads` $heads "
+        "`kv_heads` $kv_heads `head_dim` $head_dim `scale` $scale attr-dict "
+        "`:` type($q) `->` type($out)"
+    )
+
+
+@irdl_op_definition
+class SiluMulOp(ModelOp):
+    """silu(gate) * up, elementwise."""
+
+    name = "model.silu_mul"
+    gate = operand_def(TensorType)
+    up = operand_def(TensorType)
+    out = result_def(TensorType)
+    assembly_format = "$gate `,` $up attr-dict `:` type($gate) `,` type($up) `->` type($out)"
+
+
+@irdl_op_definition
+class AddOp(ModelOp):
+    """a + b, elementwise."""
+
+    name = "model.add"
+    a = operand_def(TensorType)
+    b = operand_def(TensorType)
+    out = result_def(TensorType)
+    assembly_format = "$a `,` $b attr-dict `:` type($a) `,` type($b) `->` type($out)"
+
+
+@irdl_op_definition
+class ArgmaxOp(ModelOp):
+    """The index of the largest element, the lowest one on a tie: the next token."""
+
+    name = "model.argmax"
+    x = operand_def(TensorType)
+    out = result_def(TOKEN)
+    assembly_format = "$x attr-dict `:` type($x)"
+
+
+@irdl_op_definition
+class QkvOp(ModelOp):
+    """Query, key and value projections from one packed weight, with norm before and rotary embedding after.
+
+    q and k come out with rotary pairs as neighbors (2i, 2i + 1), as the pack's `rope` layout puts them.
+    """
+
+    name = "model.qkv"
+    x = operand_def(TensorType)
+    pos = operand_def(IndexType)
+    weight = prop_def(FlatSymbolRefAttrConstr)
+    bias = opt_prop_def(FlatSymbolRefAttrConstr)
+    norm = opt_prop_def(FlatSymbolRefAttrConstr)
+    eps = opt_prop_def(Real)
+    table = prop_def(FlatSymbolRefAttrConstr)
+    heads = prop_def(Size)
+    kv_heads = prop_def(Size)
+    head_dim = prop_def(Size)
+    q = result_def(TensorType)
+    k = result_def(TensorType)
+    v = result_def(TensorType)
+    assembly_format = (
+        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? `rope` $table `at` $pos `heads` $heads "
+        "`kv_heads` $kv_heads `head_dim` $head_dim attr-dict `:` type($x) `->` type($q) `,` type($k) `,` type($v)"
+    )
+
+
+@irdl_op_definition
+class GateUpOp(ModelOp):
+    """silu(gate) * up, where gate and up are the interleaved rows of one packed weight times x."""
+
+    name = "model.gate_up"
+    x = operand_def(TensorType)
+    weight = prop_def(FlatSymbolRefAttrConstr)
+    bias = opt_prop_def(FlatSymbolRefAttrConstr)
+    norm = opt_prop_def(FlatSymbolRefAttrConstr)
+    eps = opt_prop_def(Real)
+    out = result_def(TensorType)
+    assembly_format = (
+        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? attr-dict `:` type($x) `->` type($out)"
+    )
+
+
+@irdl_op_definition
+class LmHeadOp(ModelOp):
+    """Logits and their argmax in one operator: the logits are an output of the program, the token its result."""
+
+    name = "model.lm_head"
+    x = operand_def(TensorType)
+    weight = prop_def(FlatSymbolRefAttrConstr)
+    bias = opt_prop_def(FlatSymbolRefAttrConstr)
+    norm = opt_prop_def(FlatSymbolRefAttrConstr)
+    eps = opt_prop_def(Real)
+    out = result_def(TOKEN)
+    assembly_format = (
+        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? attr-dict `:` type($x)"
+    )
+
+
+@irdl_op_definition
+class ReturnOp(ModelOp):
+    """Ends a program; its operand is the next token."""
+
+    name = "model.return"
+    token = operand_def(TOKEN)
+    traits = traits_def(IsTerminator())
+    assembly_format = "$token attr-dict"
+
+
+@irdl_op_definition
+class ProgramOp(IRDLOperation):
+    """One decoding step: from a token at a position to the next token."""
+
+    name = "model.program"
+    sym_name = prop_def(SymbolNameConstraint())
+    body = region_def("single_block")
+    traits = traits_def(IsolatedFromAbove(), SymbolOpInterface(), NoTerminator())
+
+    def __init__(self, name: str, body: Region):
+        super().__init__(properties={"sym_name": StringAttr(name)}, regions=[body])
+
+    @staticmethod
+    def empty(name: str) -> ProgramOp:
+        return ProgramOp(name, Region(Block(arg_types=(TOKEN, IndexType()))))
+
+    @property
+    def token(self) -> SSAValue:
+        return self.body.block.args[0]
+
+    @property
+    def pos(self) -> SSAValue:
+        return self.body.block.args[1]
+
+    @classmethod
+    def parse(cls, parser: Parser) -> ProgramOp:
+        name = parser.parse_symbol_name().data
+        args = parser.parse_comma_separated_list(parser.Delimiter.PAREN, parser.parse_argument)
+        return cls(name, parser.parse_region(args))
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(f" @{self.sym_name.data}(")
+        printer.print_list(self.body.block.args, printer.print_block_argument)
+        printer.print_string(") ")
+        printer.print_region(self.body, print_entry_block_args=False)
+
+    def verify_(self) -> None:
+        from amk.verify.model import verify_model
+
+        for problem in verify_model(self):
+            raise VerifyException(problem)
+
+
+def declarations(program: Operation) -> Iterator[Declaration]:
+    """The declarations at the head of a program of any level."""
+    for op in program.regions[0].block.ops:
+        if isinstance(op, Declaration):
+            yield op
+
+
+def symbol(attr: SymbolRefAttr | None) -> str | None:
+    return attr.string_value() if attr is not None else None
+
+
+MODEL = Dialect(
+    "model",
+    [
+        ProgramOp, WeightOp, PackOp, CacheOp, RopeTableOp, EmbedOp, RmsNormOp, LinearOp, RopeOp, KvAppendOp, AttentionOp,
+        SiluMulOp, AddOp, ArgmaxOp, QkvOp, GateUpOp, LmHeadOp, ReturnOp,
+    ],
+)  # fmt: skip

@@ -1,0 +1,422 @@
+"""Kernels: what an instruction computes, and from that alone what it reads and writes.
+
+A kernel is a family of tiles: one frozen record that names its operands and its shape. An instruction is a kernel and
+a range of its tiles. Everything that must know memory (verifiers, interpreters, the CUDA emitter) asks `accesses`;
+no region is ever declared beside the kernel, so there is no annotation that a verifier would merely believe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import ClassVar, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A place in a buffer: element `offset` of the `use`-th value that the buffer holds within one step.
+
+    `use` is 0 until buffers are placed; a physical buffer with n uses holds n values in turn during one step.
+    """
+
+    buffer: str
+    offset: int = 0
+    use: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"@{self.buffer}"
+            + (f"+{self.offset}" if self.offset else "")
+            + (f"#{self.use}" if self.use else "")
+        )
+
+
+class Access(NamedTuple):
+    """Elements [lo, hi) of one value of a buffer, touched by an instruction in every step with position >= `since`."""
+
+    buffer: str
+    use: int
+    lo: int
+    hi: int
+    write: bool
+    since: int = 0
+    previous: bool = False
+    """The value is the one written in the step before (a read only)."""
+
+
+class CacheAccess(NamedTuple):
+    """Rows of a KV cache, for heads [lo, hi): row `pos` (a write), or rows [0, pos] (a read), where pos is the step's
+    position. Only rows r with (r // chunk) % splits == split are touched; `chunk` 0 means all rows."""
+
+    cache: str
+    lo: int
+    hi: int
+    write: bool
+    chunk: int = 0
+    splits: int = 1
+    split: int = 0
+
+
+class WeightAccess(NamedTuple):
+    """Rows [lo, hi) of an immutable matrix or elements [lo, hi) of an immutable vector, read at any time."""
+
+    weight: str
+    lo: int
+    hi: int
+    streamed: bool
+    """Fetched through the shared-memory ring, ahead of every wait."""
+
+
+AnyAccess = Access | CacheAccess | WeightAccess
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Base of all kernels. Field types tell what a field is: `Ref` an operand in a buffer, `Weight` a symbol of an
+    immutable tensor, `Cache` a symbol of a KV cache, `int`, `float` and `str` a constant of the shape."""
+
+    mnemonic: ClassVar[str]
+
+    @property
+    def grid(self) -> int:
+        """Number of tiles."""
+        raise NotImplementedError
+
+    def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
+        """What an instruction that runs tiles [lo, hi) touches: reads first, then writes.
+
+        Reads complete before the first write of the same instruction becomes visible.
+        """
+        raise NotImplementedError
+
+    def problems(self) -> Iterator[str]:
+        """Why this record is no valid kernel, one line each."""
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in self.positive and not value > 0:
+                yield f"{f.name} must be positive, got {value}"
+
+    positive: ClassVar[tuple[str, ...]] = ("n", "tile")
+
+
+class Weight(str):
+    """Symbol of an immutable tensor."""
+
+
+class Cache(str):
+    """Symbol of a KV cache."""
+
+
+def _read(ref: Ref, lo: int, hi: int, since: int = 0, previous: bool = False) -> Access:
+    return Access(ref.buffer, ref.use, ref.offset + lo, ref.offset + hi, False, since, previous)
+
+
+def _write(ref: Ref, lo: int, hi: int, since: int = 0) -> Access:
+    return Access(ref.buffer, ref.use, ref.offset + lo, ref.offset + hi, True, since)
+
+
+@dataclass(frozen=True)
+class RowKernel(Kernel):
+    """A kernel whose grid cuts `n` output rows into tiles of `tile` rows; the last tile may be short."""
+
+    n: int
+    tile: int
+
+    @property
+    def grid(self) -> int:
+        return ceil_div(self.n, self.tile) if self.tile > 0 and self.n > 0 else 0
+
+    def rows(self, lo: int, hi: int) -> tuple[int, int]:
+        """Rows of tiles [lo, hi). Only the grid's last tile is short: a range past the grid stays out of bounds."""
+        end = hi * self.tile
+        return lo * self.tile, self.n if hi == self.grid else end
+
+
+@dataclass(frozen=True)
+class Embed(RowKernel):
+    """out[i] = table[token, i] (times `multiplier`), and the same in fp32 to `res` when given."""
+
+    mnemonic: ClassVar[str] = "embed"
+    token: Ref
+    table: Weight
+    out: Ref
+    res: Ref | None = None
+    multiplier: float = 1.0
+
+    def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
+        a, b = self.rows(lo, hi)
+        yield _read(self.token, 0, 1, previous=True)
+        yield _write(self.out, a, b)
+        if self.res:
+            yield _write(self.res, a, b)
+
+
+EPILOGUES = ("none", "rope", "swiglu", "residual", "logits")
+
+
+@dataclass(frozen=True)
+class Gemv(RowKernel):
+    """y = W x: `n` rows of `weight`, `k` columns, with what was fused before and after it.
+
+    prologue   `norm`: x is replaced by x * norm / sqrt(mean(x^2) + eps)
+    epilogue   none      out[i] = y[i] + bias[i]
+               rope      rows below (heads + kv_heads) * head_dim are rotated in pairs (2i, 2i+1) by the step's position
+               swiglu    out[i] = silu(y[2i]) * y[2i+1]: n rows give n / 2 outputs
+               residual  res_out[i] = y[i] + res_in[i] in fp32; out[i] = the same, rounded to out's type
+               logits    out[i] = y[i]; per tile t the pair (largest y, its row) to cand[2t], cand[2t+1]
+    """
+
+    mnemonic: ClassVar[str] = "gemv"
+    k: int
+    weight: Weight
+    x: Ref
+    out: Ref
+    norm: Weight | None = None
+    eps: float = 0.0
+    bias: Weight | None = None
+    epilogue: str = "none"
+    rope: Weight | None = None
+    heads: int = 0
+    kv_heads: int = 0
+    head_dim: int = 0
+    res_in: Ref | None = None
+    res_out: Ref | None = None
+    cand: Ref | None = None
+
+    positive: ClassVar[tuple[str, ...]] = ("n", "tile", "k")
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        if self.epilogue not in EPILOGUES:
+            yield f"epilogue must be one of {', '.join(EPILOGUES)}, got '{self.epilogue}'"
+        needs = {
+            "rope": ("rope", "heads", "kv_heads", "head_dim"),
+            "residual": ("res_in", "res_out"),
+            "logits": ("cand",),
+        }
+        for epilogue, names in needs.items():
+            for name in names:
+                if bool(getattr(self, name)) != (epilogue == self.epilogue):
+                    what = "needs" if epilogue == self.epilogue else "does not take"
+                    yield f"epilogue {self.epilogue} {what} '{name}'"
+        if self.epilogue in ("rope", "swiglu") and (self.tile % 2 or self.n % 2):
+            yield f"epilogue {self.epilogue} pairs rows: n {self.n} and tile {self.tile} must be even"
+        if self.epilogue == "rope":
+            if self.head_dim % 2:
+                yield f"head_dim must be even, got {self.head_dim}"
+            if self.n != (self.heads + 2 * self.kv_heads) * self.head_dim:
+                yield f"n must be (heads + 2 * kv_heads) * head_dim, got {self.n}"
+
+    def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
+        a, b = self.rows(lo, hi)
+        yield WeightAccess(self.weight, a, b, True)
+        if self.norm:
+            yield WeightAccess(self.norm, 0, self.k, False)
+        if self.bias:
+            yield WeightAccess(self.bias, a, b, False)
+        yield _read(self.x, 0, self.k)
+        if self.res_in:
+            yield _read(self.res_in, a, b)
+        if self.epilogue == "swiglu":
+            yield _write(self.out, a // 2, b // 2)
+        else:
+            yield _write(self.out, a, b)
+        if self.res_out:
+            yield _write(self.res_out, a, b)
+        if self.cand:
+            yield _write(self.cand, 2 * lo, 2 * hi)
+
+
+@dataclass(frozen=True)
+class Attention(Kernel):
+    """softmax(scale * q K^T) V over rows [0, pos] of a KV cache, cut into `splits` (flash-decoding).
+
+    Tile g * splits + s serves the query heads of KV head g over the rows r with (r // chunk) % splits == s. It does
+    nothing while pos < s * chunk. When k and v are given, the tile that owns row pos also appends it. Split 0 merges
+    the partial results (running maximum, sum, and unnormalized output of each query head) of all other active splits.
+    """
+
+    mnemonic: ClassVar[str] = "attention"
+    heads: int
+    kv_heads: int
+    head_dim: int
+    q: Ref
+    out: Ref
+    cache: Cache
+    scale: float
+    k: Ref | None = None
+    v: Ref | None = None
+    splits: int = 1
+    chunk: int = 0
+    part: Ref | None = None
+
+    positive: ClassVar[tuple[str, ...]] = ("heads", "kv_heads", "head_dim", "splits")
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        if self.kv_heads > 0 and self.heads % self.kv_heads:
+            yield f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}"
+        if (self.k is None) != (self.v is None):
+            yield "k and v are given together or not at all"
+        if self.splits > 1 and (self.part is None or self.chunk <= 0):
+            yield f"{self.splits} splits need 'part' and a positive 'chunk'"
+
+    @property
+    def grid(self) -> int:
+        return self.kv_heads * self.splits
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one KV head."""
+        return self.heads // self.kv_heads
+
+    @property
+    def part_size(self) -> int:
+        """fp32 elements of one partial result: group x head_dim outputs, then group maxima, then group sums."""
+        return self.group * (self.head_dim + 2)
+
+    def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
+        writes: list[AnyAccess] = []
+        width = self.group * self.head_dim
+        for tile in range(lo, hi):
+            g, s = divmod(tile, self.splits)
+            since = s * self.chunk
+            yield _read(self.q, g * width, (g + 1) * width, since)
+            for ref in (self.k, self.v):
+                if ref:
+                    yield _read(ref, g * self.head_dim, (g + 1) * self.head_dim, since)
+            rows = (self.chunk, self.splits, s) if self.splits > 1 else (0, 1, 0)
+            yield CacheAccess(self.cache, g, g + 1, False, *rows)
+            if self.k:
+                writes.append(CacheAccess(self.cache, g, g + 1, True, *rows))
+            if s == 0:
+                for other in range(1, self.splits):
+                    assert self.part
+                    at = (g * (self.splits - 1) + other - 1) * self.part_size
+                    yield _read(self.part, at, at + self.part_size, other * self.chunk)
+                writes.append(_write(self.out, g * width, (g + 1) * width))
+            else:
+                assert self.part
+                at = (g * (self.splits - 1) + s - 1) * self.part_size
+                writes.append(_write(self.part, at, at + self.part_size, since))
+        yield from writes
+
+
+@dataclass(frozen=True)
+class Append(Kernel):
+    """Row pos of a KV cache = (k, v). One tile per KV head."""
+
+    mnemonic: ClassVar[str] = "append"
+    kv_heads: int
+    head_dim: int
+    k: Ref
+    v: Ref
+    cache: Cache
+
+    positive: ClassVar[tuple[str, ...]] = ("kv_heads", "head_dim")
+
+    @property
+    def grid(self) -> int:
+        return self.kv_heads
+
+    def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
+        yield _read(self.k, lo * self.head_dim, hi * self.head_dim)
+        yield _read(self.v, lo * self.head_dim, hi * self.head_dim)
+        yield CacheAccess(self.cache, lo, hi, True)
+
+
+@dataclass(frozen=True)
+class RmsNorm(RowKernel):
+    """out = x * weight / sqrt(mean(x^2) + eps); every tile reads all of x."""
+
+    mnemonic: ClassVar[str] = "rms_norm"
+    x: Ref
+    weight: Weight
+    eps: float
+    out: Ref
+
+    def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
+        a, b = self.rows(lo, hi)
+        yield WeightAccess(self.weight, a, b, False)
+        yield _read(self.x, 0, self.n)
+        yield _write(self.out, a, b)
+
+
+@dataclass(frozen=True)
+class Rope(Kernel):
+    """Rotary embedding of whole heads by the step's position, pairs (i, i + head_dim / 2). One tile per head."""
+
+    mnemonic: ClassVar[str] = "rope"
+    heads: int
+    head_dim: int
+    x: Ref
+    rope: Weight
+    out: Ref
+
+    positive: ClassVar[tuple[str, ...]] = ("heads", "head_dim")
+
+    @property
+    def grid(self) -> int:
+        return self.heads
+
+    def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
+        yield _read(self.x, lo * self.head_dim, hi * self.head_dim)
+        yield _write(self.out, lo * self.head_dim, hi * self.head_dim)
+
+
+BINARY_OPS = ("add", "silu_mul")
+
+
+@dataclass(frozen=True)
+class Binary(RowKernel):
+    """Elementwise out = a + b (add) or silu(a) * b (silu_mul)."""
+
+    mnemonic: ClassVar[str] = "binary"
+    op: str
+    a: Ref
+    b: Ref
+    out: Ref
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        if self.op not in BINARY_OPS:
+            yield f"op must be one of {', '.join(BINARY_OPS)}, got '{self.op}'"
+
+    def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
+        a, b = self.rows(lo, hi)
+        yield _read(self.a, a, b)
+        yield _read(self.b, a, b)
+        yield _write(self.out, a, b)
+
+
+@dataclass(frozen=True)
+class Argmax(Kernel):
+    """The next token: the index of the largest of `n` logits, the lowest such index on a tie.
+
+    With `pairs`, x holds n pairs (value, index) left by a gemv with epilogue logits; otherwise x holds n logits.
+    """
+
+    mnemonic: ClassVar[str] = "argmax"
+    n: int
+    x: Ref
+    out: Ref
+    pairs: int = 0
+
+    positive: ClassVar[tuple[str, ...]] = ("n",)
+
+    @property
+    def grid(self) -> int:
+        return 1
+
+    def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
+        yield _read(self.x, 0, 2 * self.n if self.pairs else self.n)
+        yield _write(self.out, lo, hi)
+
+
+KERNELS: dict[str, type[Kernel]] = {
+    k.mnemonic: k for k in (Embed, Gemv, Attention, Append, RmsNorm, Rope, Binary, Argmax)
+}

@@ -1,0 +1,157 @@
+"""A vm program as plain data: what verifiers, interpreters and the CUDA emitter read.
+
+`amk.dialects.vm` is the textual form of the same thing. Nothing here knows of xDSL.
+
+Meaning of a program (docs/IR_SPEC.md, Execution model). Step t = 0, 1, ... of a launch runs every queue once, with
+position pos = start + t. SM s runs its queue in order, step after step, without a barrier between steps. An instruction
+waits for its counters, then reads, then writes, then signals. A read of a `flagged` buffer waits, word by word, until
+the word carries the epoch that the reader expects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from amk.ir.kernels import AnyAccess, Kernel
+
+DTYPES = {"f32": 4, "bf16": 2, "i32": 4}
+"""Element types and their bytes."""
+
+SPACES = ("flagged", "plain", "local")
+"""flagged: global memory, 64-bit words of a 32-bit payload and the 32-bit epoch that wrote it (two bf16 or one f32 or
+i32 a word), relaxed single-copy atomic. plain: global memory, ordered by counters. local: one copy per SM in shared
+memory, ordered by the SM's queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """`length` elements of `dtype` in `space`; within one step it holds `uses` values in turn. The word of use u in
+    step t carries epoch t * uses + u + 1 (plus what earlier launches used up)."""
+
+    name: str
+    space: str
+    length: int
+    dtype: str
+    uses: int = 1
+
+    @property
+    def word(self) -> int:
+        """Elements in one flagged word."""
+        return 4 // DTYPES[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class KvCache:
+    """Keys and values: 2 x rows x heads x head_dim of `dtype`, in global memory, plain."""
+
+    name: str
+    rows: int
+    heads: int
+    head_dim: int
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An immutable tensor of the checkpoint, under its name there."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """An immutable tensor made of others, row by row, once at load time.
+
+    `layouts` has one entry per source. concat: the sources' rows one after the other, each in its layout: `rows` as
+    they are, `rope` with rows i and i + head_dim / 2 of every head made neighbors (2i, 2i + 1), which turns the
+    rotate-half pairing of Hugging Face into pairs of adjacent rows. interleave: row j of source i becomes row
+    j * len(sources) + i.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    mode: str
+    sources: tuple[str, ...]
+    layouts: tuple[str, ...]
+    head_dim: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RopeTable:
+    """cos and sin of pos * inv_freq[i] in fp32, times `scale`; i < head_dim / 2."""
+
+    name: str
+    inv_freq: tuple[float, ...]
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Counter `counter` has reached `threshold` arrivals per step: threshold * (t + 1) in step t when `scaled`,
+    else just `threshold`."""
+
+    counter: int
+    threshold: int
+    scaled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Add `amount` to `counter` after the instruction's writes."""
+
+    counter: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One instruction: tiles [lo, hi) of a kernel."""
+
+    kernel: str
+    lo: int
+    hi: int
+    waits: tuple[Wait, ...] = ()
+    signals: tuple[Signal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The shared-memory ring of an SM's weight stream.
+
+    A slot holds 8 rows x `columns` columns of weights. Warps take slots round-robin; the loader copies `group` slots at
+    a time, in the order of consumption, and keeps at most `window` copies in flight.
+    """
+
+    slots: int
+    columns: int
+    group: int
+    consumers: int
+    window: int
+
+
+SLOT_ROWS = 8
+"""Rows of one ring slot: the 8-column operand of mma.m16n8k16."""
+
+
+@dataclass
+class Program:
+    """A whole vm program. `queues[s]` is what SM s runs in each step, in order."""
+
+    name: str
+    buffers: dict[str, Buffer] = field(default_factory=dict[str, Buffer])
+    caches: dict[str, KvCache] = field(default_factory=dict[str, KvCache])
+    tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    packs: dict[str, Pack] = field(default_factory=dict[str, Pack])
+    ropes: dict[str, RopeTable] = field(default_factory=dict[str, RopeTable])
+    kernels: dict[str, Kernel] = field(default_factory=dict[str, Kernel])
+    counters: int = 0
+    """Number of counters; all are 0 when the first launch starts and are never reset."""
+    ring: Ring | None = None
+    queues: list[list[Run]] = field(default_factory=list[list[Run]])
+
+    def accesses(self, run: Run) -> Iterator[AnyAccess]:
+        return self.kernels[run.kernel].accesses(run.lo, run.hi)

@@ -1,0 +1,197 @@
+"""Checks of a model program: declared symbols, shapes, element types, and the order of cache operations.
+
+The constraint numbers are those of docs/IR_SPEC.md. Every problem names the operator's result or symbol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from xdsl.dialects.builtin import StringAttr, SymbolRefAttr, TensorType
+from xdsl.ir import Operation, SSAValue
+
+from amk.dialects import model
+from amk.ir.program import KvCache, Pack, RopeTable, Tensor
+
+Declared = Tensor | Pack | KvCache | RopeTable
+
+
+class _Checker:
+    def __init__(self, program: model.ProgramOp):
+        self.program = program
+        self.symbols: dict[str, Declared] = {}
+        self.appended: set[str] = set()
+
+    def label(self, op: Operation) -> str:
+        named = [r.name_hint for r in op.results if r.name_hint]
+        return f"{op.name} %{named[0]}" if named else op.name
+
+    def tensor(self, op: Operation, attr: SymbolRefAttr | None, shape: tuple[int, ...]) -> Iterator[str]:
+        """The named immutable tensor exists and has this shape (W1)."""
+        if attr is None:
+            return
+        name = attr.string_value()
+        found = self.symbols.get(name)
+        if not isinstance(found, Tensor | Pack):
+            yield f"{self.label(op)} refers to @{name}, which is no declared weight or pack (W1)"
+        elif found.shape != shape:
+            yield f"{self.label(op)} needs @{name} of shape {_x(shape)}, declared as {_x(found.shape)} (W1)"
+
+    def shape(self, op: Operation, what: str, value: SSAValue, n: int) -> Iterator[str]:
+        """A value has n elements (W2)."""
+        shape, _ = model.tensor_of(value.type)
+        if shape != (n,):
+            yield f"{self.label(op)} {what} must be a tensor of {n} elements, got {value.type} (W2)"
+
+    def table(self, op: Operation, attr: SymbolRefAttr, head_dim: int) -> Iterator[str]:
+        found = self.symbols.get(attr.string_value())
+        if not isinstance(found, RopeTable):
+            yield f"{self.label(op)} refers to {attr}, which is no declared rope table (W1)"
+        elif 2 * len(found.inv_freq) != head_dim:
+            yield (
+                f"{self.label(op)} needs {head_dim // 2} frequencies for head_dim {head_dim}, "
+                f"{attr} has {len(found.inv_freq)} (W3)"
+            )
+
+    def cache(self, op: Operation, attr: SymbolRefAttr, heads: int, head_dim: int) -> Iterator[str]:
+        found = self.symbols.get(attr.string_value())
+        if not isinstance(found, KvCache):
+            yield f"{self.label(op)} refers to {attr}, which is no declared cache (W1)"
+        elif (found.heads, found.head_dim) != (heads, head_dim):
+            yield (
+                f"{self.label(op)} needs a cache of {heads} heads of {head_dim}, "
+                f"{attr} has {found.heads} of {found.head_dim} (W4)"
+            )
+
+    def norm(self, op: model.LinearOp | model.QkvOp | model.GateUpOp | model.LmHeadOp) -> Iterator[str]:
+        yield from self.tensor(op, op.norm, (model.extent(op.x),))
+        if (op.norm is None) != (op.eps is None):
+            yield f"{self.label(op)} needs norm and eps together (W5)"
+
+    def check(self) -> Iterator[str]:
+        for decl in model.declarations(self.program):
+            name = decl.symbol()
+            if name in self.symbols:
+                yield f"symbol @{name} is declared twice (W6)"
+            self.symbols[name] = decl.plain()  # pyright: ignore[reportAttributeAccessIssue]
+        yield from self.packs()
+        ops = list(self.program.body.block.ops)
+        if not ops or not isinstance(ops[-1], model.ReturnOp):
+            yield f"program @{cast(StringAttr, self.program.sym_name).data} does not end with model.return (W7)"
+        for op in ops:
+            if isinstance(op, model.ModelOp):
+                yield from self.operator(op)
+            elif not isinstance(op, model.Declaration):
+                yield f"{op.name} is no operator of the model dialect (W7)"
+
+    def packs(self) -> Iterator[str]:
+        for p in self.symbols.values():
+            if not isinstance(p, Pack):
+                continue
+            rows = 0
+            for source, layout in zip(p.sources, p.layouts, strict=True):
+                t = self.symbols.get(source)
+                if not isinstance(t, Tensor):
+                    yield f"pack @{p.name} refers to @{source}, which is no declared weight (W1)"
+                    continue
+                rows += t.shape[0]
+                if t.shape[1:] != p.shape[1:] or t.dtype != p.dtype:
+                    yield f"pack @{p.name} and its source @{source} differ in columns or type (W8)"
+                if layout == "rope" and t.shape[0] % p.head_dim:
+                    yield f"pack @{p.name}: @{source} has {t.shape[0]} rows, no multiple of {p.head_dim} (W8)"
+                if p.mode == "interleave" and t.shape[0] * len(p.sources) != p.shape[0]:
+                    yield f"pack @{p.name} interleaves sources of different heights (W8)"
+            if rows != p.shape[0]:
+                yield f"pack @{p.name} has {p.shape[0]} rows, its sources {rows} (W8)"
+
+    def operator(self, op: model.ModelOp) -> Iterator[str]:
+        n = model.extent
+        match op:
+            case model.EmbedOp():
+                found = self.symbols.get(op.table.string_value())
+                rows = found.shape[0] if isinstance(found, Tensor | Pack) else 0
+                yield from self.tensor(op, op.table, (rows, n(op.out)))
+            case model.RmsNormOp():
+                yield from self.tensor(op, op.weight, (n(op.x),))
+                yield from self.shape(op, "result", op.out, n(op.x))
+            case model.LinearOp():
+                yield from self.tensor(op, op.weight, (n(op.out), n(op.x)))
+                yield from self.tensor(op, op.bias, (n(op.out),))
+                yield from self.norm(op)
+                if op.residual:
+                    yield from self.shape(op, "residual", op.residual, n(op.out))
+            case model.RopeOp():
+                dim = op.head_dim.value.data
+                yield from self.table(op, op.table, dim)
+                yield from self.shape(op, "result", op.out, n(op.x))
+                if dim <= 0 or n(op.x) % dim:
+                    yield f"{self.label(op)} has {n(op.x)} elements, no multiple of head_dim {dim} (W3)"
+            case model.KvAppendOp():
+                yield from self.append(op, op.cache, op.k, op.v)
+            case model.AttentionOp():
+                yield from self.attention(op)
+            case model.SiluMulOp() | model.AddOp():
+                for value in op.operands[1:]:
+                    yield from self.shape(op, "operand", value, n(op.operands[0]))
+                yield from self.shape(op, "result", op.out, n(op.operands[0]))
+            case model.QkvOp():
+                h, g, d = (a.value.data for a in (op.heads, op.kv_heads, op.head_dim))
+                yield from self.tensor(op, op.weight, ((h + 2 * g) * d, n(op.x)))
+                yield from self.tensor(op, op.bias, ((h + 2 * g) * d,))
+                yield from self.norm(op)
+                yield from self.table(op, op.table, d)
+                for value, heads in ((op.q, h), (op.k, g), (op.v, g)):
+                    yield from self.shape(op, "result", value, heads * d)
+            case model.GateUpOp():
+                yield from self.tensor(op, op.weight, (2 * n(op.out), n(op.x)))
+                yield from self.tensor(op, op.bias, (2 * n(op.out),))
+                yield from self.norm(op)
+            case model.LmHeadOp():
+                found = self.symbols.get(op.weight.string_value())
+                rows = found.shape[0] if isinstance(found, Tensor | Pack) else 0
+                yield from self.tensor(op, op.weight, (rows, n(op.x)))
+                yield from self.tensor(op, op.bias, (rows,))
+                yield from self.norm(op)
+            case _:
+                pass
+
+    def append(self, op: Operation, cache: SymbolRefAttr, k: SSAValue, v: SSAValue) -> Iterator[str]:
+        name = cache.string_value()
+        found = self.symbols.get(name)
+        if not isinstance(found, KvCache):
+            yield f"{self.label(op)} refers to @{name}, which is no declared cache (W1)"
+            return
+        for value in (k, v):
+            yield from self.shape(op, "operand", value, found.heads * found.head_dim)
+        if name in self.appended:
+            yield f"{self.label(op)} appends to @{name} a second time in one step (W9)"
+        self.appended.add(name)
+
+    def attention(self, op: model.AttentionOp) -> Iterator[str]:
+        h, g, d = (a.value.data for a in (op.heads, op.kv_heads, op.head_dim))
+        if g <= 0 or h % g:
+            yield f"{self.label(op)} heads {h} must be a multiple of kv_heads {g} (W4)"
+            return
+        yield from self.cache(op, op.cache, g, d)
+        yield from self.shape(op, "query", op.q, h * d)
+        yield from self.shape(op, "result", op.out, h * d)
+        if (op.k is None) != (op.v is None):
+            yield f"{self.label(op)} takes k and v together or not at all (W9)"
+        elif op.k and op.v:
+            yield from self.append(op, op.cache, op.k, op.v)
+        elif op.cache.string_value() not in self.appended:
+            yield f"{self.label(op)} reads row pos of {op.cache} before any kv_append wrote it (W9)"
+
+
+def _x(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def verify_model(program: model.ProgramOp) -> list[str]:
+    """All problems of a model program, one line each; empty when it is valid."""
+    types = [v.type for op in program.body.block.ops for v in op.results]
+    for t in types:
+        if not isinstance(t, TensorType) or len(t.get_shape()) != 1:
+            return [f"a value has type {t}, not a one-dimensional tensor (W2)"]
+    return list(_Checker(program).check())
