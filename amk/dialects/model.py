@@ -25,6 +25,8 @@ from xdsl.dialects.builtin import (
     SymbolNameConstraint,
     SymbolRefAttr,
     TensorType,
+    bf16,
+    f32,
     f64,
     i32,
     i64,
@@ -52,6 +54,10 @@ from amk.ir.program import DTYPES, KvCache, Pack, RopeTable, Tensor
 TOKEN = TensorType(i32, [1])
 Size = IntegerAttr[I64]
 Real = FloatAttr[Float64Type]
+
+
+ELEMENTS: dict[str, Attribute] = {"f32": f32, "bf16": bf16, "i32": i32}
+"""Element types by the names that plain programs use."""
 
 
 def size(value: int) -> Size:

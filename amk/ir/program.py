@@ -138,8 +138,8 @@ SLOT_ROWS = 8
 
 
 @dataclass
-class Program:
-    """A whole vm program. `queues[s]` is what SM s runs in each step, in order."""
+class Declarations:
+    """What every level below `model` declares; `kernels` keeps program order."""
 
     name: str
     buffers: dict[str, Buffer] = field(default_factory=dict[str, Buffer])
@@ -148,6 +148,15 @@ class Program:
     packs: dict[str, Pack] = field(default_factory=dict[str, Pack])
     ropes: dict[str, RopeTable] = field(default_factory=dict[str, RopeTable])
     kernels: dict[str, Kernel] = field(default_factory=dict[str, Kernel])
+
+    def weight(self, name: str) -> Tensor | Pack | None:
+        return self.tensors.get(name) or self.packs.get(name)
+
+
+@dataclass
+class Program(Declarations):
+    """A whole vm program. `queues[s]` is what SM s runs in each step, in order."""
+
     counters: int = 0
     """Number of counters; all are 0 when the first launch starts and are never reset."""
     ring: Ring | None = None
@@ -155,3 +164,38 @@ class Program:
 
     def accesses(self, run: Run) -> Iterator[AnyAccess]:
         return self.kernels[run.kernel].accesses(run.lo, run.hi)
+
+
+@dataclass(frozen=True, slots=True)
+class CounterArray:
+    """Counters of one family: tiles [bounds[j], bounds[j + 1]) signal counter j, one arrival a tile and step."""
+
+    name: str
+    family: str
+    bounds: tuple[int, ...]
+
+
+@dataclass
+class TaskProgram(Declarations):
+    """A task program: families in program order on logical buffers, each written by one family."""
+
+    counters: dict[str, CounterArray] = field(default_factory=dict[str, CounterArray])
+    homes: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+    """Where a logical buffer lives: physical buffer and use. A buffer without a home has one of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Tiles [lo, hi) of a family, run by one SM as one instruction."""
+
+    family: str
+    lo: int
+    hi: int
+
+
+@dataclass
+class SchedProgram(TaskProgram):
+    """A task program and who runs it: `segments[s]` is the queue of SM s."""
+
+    segments: list[list[Segment]] = field(default_factory=list[list[Segment]])
+    ring: Ring | None = None

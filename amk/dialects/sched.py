@@ -1,0 +1,151 @@
+"""The `sched` dialect: which SM runs which tiles, in which order, and how its weights arrive.
+
+Level 3. A `sched.program` is a task program plus one `sched.sm` per SM (its queue of segments, a family and a range of
+its tiles each) and the shape of the weight ring.
+"""
+
+from __future__ import annotations
+
+from xdsl.dialects.builtin import StringAttr, SymbolNameConstraint
+from xdsl.ir import Block, Data, Dialect, Operation, Region
+from xdsl.irdl import (
+    IRDLOperation,
+    irdl_attr_definition,
+    irdl_op_definition,
+    prop_def,
+    region_def,
+    traits_def,
+)
+from xdsl.parser import AttrParser, Parser
+from xdsl.printer import Printer
+from xdsl.traits import IsolatedFromAbove, NoTerminator, SymbolOpInterface
+from xdsl.utils.exceptions import VerifyException
+
+from amk.dialects import model, task
+from amk.ir.program import Ring, SchedProgram, Segment
+
+RING_FIELDS = ("slots", "columns", "group", "consumers", "window")
+PER_LINE = 6
+
+
+@irdl_op_definition
+class RingOp(IRDLOperation):
+    """The shared-memory ring of each SM's weight stream (`amk.ir.program.Ring`)."""
+
+    name = "sched.ring"
+    slots = prop_def(model.Size)
+    columns = prop_def(model.Size)
+    group = prop_def(model.Size)
+    consumers = prop_def(model.Size)
+    window = prop_def(model.Size)
+    assembly_format = (
+        "`slots` $slots `columns` $columns `group` $group `consumers` $consumers `window` $window attr-dict"
+    )
+
+    def __init__(self, ring: Ring):
+        super().__init__(properties={f: model.size(getattr(ring, f)) for f in RING_FIELDS})
+
+    def plain(self) -> Ring:
+        return Ring(*(getattr(self, f).value.data for f in RING_FIELDS))
+
+
+@irdl_attr_definition
+class SegmentsAttr(Data[tuple[Segment, ...]]):
+    """Segments in queue order: `@family[lo to hi]`."""
+
+    name = "sched.segments"
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> tuple[Segment, ...]:
+        parser.parse_characters("{")
+        segments: list[Segment] = []
+        while (family := parser.parse_optional_symbol_name()) is not None:
+            segments.append(Segment(family.data, *parse_range(parser)))
+        parser.parse_characters("}")
+        return tuple(segments)
+
+    def print_parameter(self, printer: Printer) -> None:
+        printer.print_string("{")
+        for i, s in enumerate(self.data):
+            printer.print_string("\n      " if i % PER_LINE == 0 else "  ")
+            printer.print_string(f"@{s.family}[{s.lo} to {s.hi}]")
+        printer.print_string("\n    }")
+
+
+def parse_range(parser: AttrParser) -> tuple[int, int]:
+    """`[lo to hi]`"""
+    parser.parse_punctuation("[")
+    lo = parser.parse_integer()
+    parser.parse_keyword("to")
+    hi = parser.parse_integer()
+    parser.parse_punctuation("]")
+    return lo, hi
+
+
+@irdl_op_definition
+class SmOp(IRDLOperation):
+    """The queue of one SM."""
+
+    name = "sched.sm"
+    sm = prop_def(model.Size)
+    segments = prop_def(SegmentsAttr)
+
+    def __init__(self, sm: int, segments: tuple[Segment, ...]):
+        super().__init__(properties={"sm": model.size(sm), "segments": SegmentsAttr(segments)})
+
+    @classmethod
+    def parse(cls, parser: Parser) -> SmOp:
+        return cls(parser.parse_integer(), SegmentsAttr.parse_parameter(parser))
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(f" {self.sm.value.data} ")
+        self.segments.print_parameter(printer)
+
+
+@irdl_op_definition
+class ProgramOp(IRDLOperation):
+    """A scheduled program."""
+
+    name = "sched.program"
+    sym_name = prop_def(SymbolNameConstraint())
+    body = region_def("single_block")
+    traits = traits_def(IsolatedFromAbove(), SymbolOpInterface(), NoTerminator())
+    assembly_format = "$sym_name $body attr-dict"
+
+    def __init__(self, name: str, ops: list[Operation]):
+        super().__init__(properties={"sym_name": StringAttr(name)}, regions=[Region(Block(ops))])
+
+    def verify_(self) -> None:
+        from amk.verify.sched import verify_sched
+
+        for problem in verify_sched(program_of(self)):
+            raise VerifyException(str(problem))
+
+
+def program_of(op: ProgramOp) -> SchedProgram:
+    """The plain form of a scheduled program. Raises VerifyException on a foreign op or SM numbers out of order."""
+    p = SchedProgram(op.sym_name.data)
+    for inner in op.body.block.ops:
+        match inner:
+            case RingOp():
+                p.ring = inner.plain()
+            case SmOp():
+                if inner.sm.value.data != len(p.segments):
+                    raise VerifyException(f"sched.sm {inner.sm.value.data} stands where {len(p.segments)} is due (S1)")
+                p.segments.append(list(inner.segments.data))
+            case _:
+                if not task.add_task(p, inner):
+                    raise VerifyException(f"{inner.name} does not belong in a sched program (P1)")
+    return p
+
+
+def sched_ops(p: SchedProgram) -> list[Operation]:
+    """The ops of a plain scheduled program, declarations left out."""
+    ops = task.task_ops(p)
+    if p.ring:
+        ops.append(RingOp(p.ring))
+    ops += [SmOp(sm, tuple(queue)) for sm, queue in enumerate(p.segments)]
+    return ops
+
+
+SCHED = Dialect("sched", [ProgramOp, RingOp, SmOp], [SegmentsAttr])

@@ -1,0 +1,264 @@
+"""The `vm` dialect: the instructions of each SM, one line each, with every buffer, epoch and counter resolved.
+
+Level 4. `vm.kernel` fixes code and addresses; `vm.run` is an instruction: a kernel, a range of its tiles, the counters
+it waits for and those it signals.
+"""
+
+from __future__ import annotations
+
+from xdsl.dialects.builtin import StringAttr, SymbolNameConstraint, TensorType
+from xdsl.ir import Block, Data, Dialect, Operation, Region
+from xdsl.irdl import (
+    IRDLOperation,
+    irdl_attr_definition,
+    irdl_op_definition,
+    prop_def,
+    region_def,
+    traits_def,
+)
+from xdsl.parser import AttrParser, Parser
+from xdsl.printer import Printer
+from xdsl.traits import IsolatedFromAbove, NoTerminator, SymbolOpInterface
+from xdsl.utils.exceptions import VerifyException
+
+from amk.dialects import model, task
+from amk.dialects.kernel import KernelAttr, kernel_text, parse_kernel
+from amk.dialects.sched import RingOp, parse_range
+from amk.dialects.task import buffer_text, check_buffer, parse_buffer
+from amk.ir.kernels import Kernel
+from amk.ir.program import Buffer, Program, Run, Signal, Wait
+
+
+@irdl_op_definition
+class BufferOp(IRDLOperation):
+    """A physical buffer, which holds `uses` values in turn during one step."""
+
+    name = "vm.buffer"
+    sym_name = prop_def(SymbolNameConstraint())
+    space = prop_def(StringAttr)
+    type = prop_def(TensorType)
+    uses = prop_def(model.Size)
+    traits = traits_def(SymbolOpInterface())
+
+    def __init__(self, b: Buffer):
+        super().__init__(
+            properties={
+                "sym_name": StringAttr(b.name),
+                "space": StringAttr(b.space),
+                "type": TensorType(model.ELEMENTS[b.dtype], [b.length]),
+                "uses": model.size(b.uses),
+            }
+        )
+
+    def plain(self) -> Buffer:
+        shape, dtype = model.tensor_of(self.type)
+        length = shape[0] if len(shape) == 1 else 0
+        return Buffer(self.sym_name.data, self.space.data, length, dtype, self.uses.value.data)
+
+    @classmethod
+    def parse(cls, parser: Parser) -> BufferOp:
+        name, buffer = parser.parse_symbol_name().data, parse_buffer(parser)
+        uses = parser.parse_integer() if parser.parse_optional_keyword("uses") else 1
+        return cls(Buffer(name, *buffer, uses))
+
+    def print(self, printer: Printer) -> None:
+        b = self.plain()
+        printer.print_string(f" @{b.name} {buffer_text(b)}{f' uses {b.uses}' if b.uses > 1 else ''}")
+
+    def verify_(self) -> None:
+        check_buffer(self.plain())
+
+
+@irdl_op_definition
+class CountersOp(IRDLOperation):
+    """Number of counters of the program, numbered from 0, all 0 before the first launch."""
+
+    name = "vm.counters"
+    count = prop_def(model.Size)
+    assembly_format = "$count attr-dict"
+
+    def __init__(self, count: int):
+        super().__init__(properties={"count": model.size(count)})
+
+
+@irdl_op_definition
+class KernelOp(IRDLOperation):
+    """Code and addresses of instructions: a kernel whose operands are places in physical buffers."""
+
+    name = "vm.kernel"
+    sym_name = prop_def(SymbolNameConstraint())
+    kernel = prop_def(KernelAttr)
+    traits = traits_def(SymbolOpInterface())
+
+    def __init__(self, name: str, kernel: Kernel):
+        super().__init__(properties={"sym_name": StringAttr(name), "kernel": KernelAttr(kernel)})
+
+    @classmethod
+    def parse(cls, parser: Parser) -> KernelOp:
+        name = parser.parse_symbol_name().data
+        return cls(name, parse_kernel(parser))
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(f" @{self.sym_name.data} {kernel_text(self.kernel.data)}")
+
+
+@irdl_attr_definition
+class RunAttr(Data[Run]):
+    """An instruction: `@kernel[lo to hi] wait COUNTER >= THRESHOLD, ... signal COUNTER += AMOUNT, ...`
+
+    A threshold counts arrivals per step; with `once` behind it, arrivals since the first launch.
+    """
+
+    name = "vm.run_attr"
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> Run:
+        kernel = parser.parse_symbol_name().data
+        lo, hi = parse_range(parser)
+        waits: list[Wait] = []
+        signals: list[Signal] = []
+        if parser.parse_optional_keyword("wait"):
+            waits.append(_wait(parser))
+            while parser.parse_optional_punctuation(","):
+                waits.append(_wait(parser))
+        if parser.parse_optional_keyword("signal"):
+            signals.append(_signal(parser))
+            while parser.parse_optional_punctuation(","):
+                signals.append(_signal(parser))
+        return Run(kernel, lo, hi, tuple(waits), tuple(signals))
+
+    def print_parameter(self, printer: Printer) -> None:
+        r = self.data
+        text = f"@{r.kernel}[{r.lo} to {r.hi}]"
+        if r.waits:
+            waits = (f"{w.counter} >= {w.threshold}{'' if w.scaled else ' once'}" for w in r.waits)
+            text += f" wait {', '.join(waits)}"
+        if r.signals:
+            text += f" signal {', '.join(f'{s.counter} += {s.amount}' for s in r.signals)}"
+        printer.print_string(text)
+
+
+def _wait(parser: AttrParser) -> Wait:
+    counter = parser.parse_integer()
+    parser.parse_punctuation(">")
+    parser.parse_punctuation("=")
+    threshold = parser.parse_integer()
+    return Wait(counter, threshold, not parser.parse_optional_keyword("once"))
+
+
+def _signal(parser: AttrParser) -> Signal:
+    counter = parser.parse_integer()
+    parser.parse_punctuation("+")
+    parser.parse_punctuation("=")
+    return Signal(counter, parser.parse_integer())
+
+
+@irdl_op_definition
+class RunOp(IRDLOperation):
+    """One instruction of the enclosing queue."""
+
+    name = "vm.run"
+    run = prop_def(RunAttr)
+
+    def __init__(self, run: Run):
+        super().__init__(properties={"run": RunAttr(run)})
+
+    @classmethod
+    def parse(cls, parser: Parser) -> RunOp:
+        return cls.create(properties={"run": RunAttr(RunAttr.parse_parameter(parser))})
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        self.run.print_parameter(printer)
+
+
+@irdl_op_definition
+class QueueOp(IRDLOperation):
+    """What one SM runs in each step, in order."""
+
+    name = "vm.queue"
+    sm = prop_def(model.Size)
+    body = region_def("single_block")
+    traits = traits_def(NoTerminator())
+    assembly_format = "$sm $body attr-dict"
+
+    def __init__(self, sm: int, runs: list[Run]):
+        ops = [RunOp.create(properties={"run": RunAttr(r)}) for r in runs]
+        super().__init__(properties={"sm": model.size(sm)}, regions=[Region(Block(ops))])
+
+    def runs(self) -> list[Run]:
+        """The queue as plain data. Raises VerifyException on a foreign op."""
+        runs: list[Run] = []
+        for op in self.body.block.ops:
+            if not isinstance(op, RunOp):
+                raise VerifyException(f"{op.name} does not belong in a vm queue (P1)")
+            runs.append(op.run.data)
+        return runs
+
+
+@irdl_op_definition
+class ProgramOp(IRDLOperation):
+    """A vm program: declarations, physical buffers, kernels, the ring, and one queue per SM."""
+
+    name = "vm.program"
+    sym_name = prop_def(SymbolNameConstraint())
+    body = region_def("single_block")
+    traits = traits_def(IsolatedFromAbove(), SymbolOpInterface(), NoTerminator())
+    assembly_format = "$sym_name $body attr-dict"
+
+    def __init__(self, name: str, ops: list[Operation]):
+        super().__init__(properties={"sym_name": StringAttr(name)}, regions=[Region(Block(ops))])
+
+    def verify_(self) -> None:
+        from amk.verify import verify_program
+
+        for violation in verify_program(program_op_of(self)):
+            raise VerifyException(str(violation))
+
+
+def program_op_of(op: ProgramOp) -> Program:
+    """The plain form of a vm program. Raises VerifyException on a foreign op or queue numbers out of order."""
+    p = Program(op.sym_name.data)
+    for inner in op.body.block.ops:
+        match inner:
+            case BufferOp():
+                task.enter(p.buffers, inner.sym_name.data, inner.plain())
+            case KernelOp():
+                task.enter(p.kernels, inner.sym_name.data, inner.kernel.data)
+            case CountersOp():
+                p.counters = inner.count.value.data
+            case RingOp():
+                p.ring = inner.plain()
+            case QueueOp():
+                if inner.sm.value.data != len(p.queues):
+                    raise VerifyException(f"vm.queue {inner.sm.value.data} stands where {len(p.queues)} is due (Q1)")
+                p.queues.append(inner.runs())
+            case model.Declaration():
+                task.add_declaration(p, inner)
+            case _:
+                raise VerifyException(f"{inner.name} does not belong in a vm program (P1)")
+    return p
+
+
+def program_of(module: Operation) -> Program:
+    """The plain form of the one vm program of a module. Raises VerifyException if there is not exactly one."""
+    found = [op for op in module.walk() if isinstance(op, ProgramOp)]
+    if len(found) != 1:
+        raise VerifyException(f"expected one vm.program, found {len(found)}")
+    return program_op_of(found[0])
+
+
+def vm_ops(p: Program) -> list[Operation]:
+    """The ops of a plain vm program, declarations left out."""
+    ops: list[Operation] = [BufferOp(b) for b in p.buffers.values()]
+    ops.append(CountersOp(p.counters))
+    if p.ring:
+        ops.append(RingOp(p.ring))
+    ops += [KernelOp(name, k) for name, k in p.kernels.items()]
+    ops += [QueueOp(sm, runs) for sm, runs in enumerate(p.queues)]
+    return ops
+
+
+VM = Dialect(
+    "vm", [ProgramOp, BufferOp, CountersOp, KernelOp, QueueOp, RunOp], [RunAttr]
+)
