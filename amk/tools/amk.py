@@ -1,0 +1,309 @@
+"""`amk`: the product's command line.
+
+Commands only translate between the command line and the modules that do the work, which they import when called, so
+that `amk --help` needs neither torch nor xDSL.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from amk.errors import AmkError
+
+EPILOG = "MODEL is a folder in Hugging Face layout, a .gguf file, a hub id, smollm2, or random:PRESET."
+
+app = typer.Typer(
+    help="Compile a language model into one verified persistent kernel.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Device(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Dtype(StrEnum):
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
+class Quant(StrEnum):
+    none = "none"
+    int8 = "int8"
+
+
+class Sync(StrEnum):
+    flagged = "flagged"
+    counters = "counters"
+
+
+class Later(AmkError):
+    """The command line asks for something that this version does not have yet."""
+
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=EPILOG)]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")
+]
+DeviceOption = Annotated[Device, typer.Option(help="Where the compiled program runs.")]
+DtypeOption = Annotated[
+    Dtype | None,
+    typer.Option(help="Type of weights and activations; sums are fp32.  [default: fp32 on cpu, bf16 on cuda]"),
+]
+SmsOption = Annotated[int, typer.Option(help="Number of SMs to compile for.")]
+SyncOption = Annotated[
+    Sync, typer.Option(help="How SMs wait for each other: words that carry an epoch, or counters.")
+]
+
+
+def _examples(*lines: str) -> str:
+    return "Examples:\n\n" + "\n\n".join(f"  [bold]{line}[/bold]" for line in lines)
+
+
+@app.command(epilog=_examples("amk doctor", "amk doctor --json"))
+def doctor(json: Json = False) -> None:
+    """Say what this machine has, what is missing, and how to get it."""
+    from amk.tools.console import finish, results
+    from amk.tools.doctor import examine, show
+
+    with results() as out:
+        facts = examine()
+        finish(out, facts, json, lambda console: show(facts, console))
+    raise typer.Exit(0 if facts["ok"] else 1)
+
+
+@app.command(
+    epilog=_examples(
+        "amk compile smollm2 -o out --dump-ir",
+        "amk compile random:llama-3-8b -o out --num-sms 132 --json",
+    )
+)
+def compile(
+    model: Model,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to.")],
+    arch: Annotated[
+        str, typer.Option(help="Target architecture, such as sm_90a, or native for the GPU of this machine.")
+    ] = "sm_90a",
+    num_sms: SmsOption = 132,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Type of weights and activations; sums are fp32.")
+    ] = Dtype.bf16,
+    quant: Annotated[Quant, typer.Option(help="Quantization of the weights.")] = Quant.none,
+    max_context: Annotated[
+        int | None,
+        typer.Option(help="Longest sequence, which sizes the KV cache.  [default: the model's, at most 4096]"),
+    ] = None,
+    sync: SyncOption = Sync.flagged,
+    dump_ir: Annotated[bool, typer.Option("--dump-ir", help="Write the IR of each of the four levels.")] = False,
+    json: Json = False,
+) -> None:
+    """Compile MODEL for NUM_SMS SMs, prove the schedule, and write program, certificate and report."""
+    if quant is not Quant.none:
+        raise Later(f"--quant {quant.value}: not in this version")
+    from amk.tools.compile import compile_to
+    from amk.tools.console import finish, results
+
+    with results() as out:
+        report = compile_to(
+            model,
+            output,
+            arch=arch,
+            num_sms=num_sms,
+            dtype=dtype.value,
+            max_context=max_context,
+            sync=sync.value,
+            dump_ir=dump_ir,
+        )
+        finish(out, report.data, json, report.show)
+
+
+@app.command(
+    epilog=_examples(
+        'amk generate smollm2 --prompt "The capital of France is" --max-tokens 32 --verify',
+        "amk generate random:tinyllama-1.1b --prompt-ids 1,2,3 --max-tokens 4 --json",
+    )
+)
+def generate(
+    model: Model,
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="Text to continue.")] = None,
+    prompt_ids: Annotated[
+        str | None, typer.Option(metavar="IDS", help="Token ids to continue, such as 1,2,3.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(help="Number of tokens to generate.")] = 32,
+    device: DeviceOption = Device.cpu,
+    dtype: DtypeOption = None,
+    num_sms: SmsOption = 132,
+    sync: SyncOption = Sync.flagged,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare with the greedy tokens of Hugging Face in fp32.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Compile MODEL, prove the schedule, run the compiled program, and print what it generates."""
+    _require_cpu(device)
+    from amk.tools.console import results
+    from amk.tools.generate import generate_tokens
+
+    with results() as out:
+        generate_tokens(
+            model,
+            prompt,
+            prompt_ids,
+            max_tokens=max_tokens,
+            dtype=(dtype or Dtype.fp32).value,
+            num_sms=num_sms,
+            sync=sync.value,
+            verify=verify,
+            out=out,
+            as_json=json,
+        )
+
+
+@app.command(epilog=_examples("amk eval smollm2", "amk eval smollm2 --tokens 128 --json"))
+def eval(
+    model: Model,
+    device: DeviceOption = Device.cpu,
+    dtype: DtypeOption = None,
+    num_sms: SmsOption = 132,
+    tokens: Annotated[int, typer.Option(help="Number of tokens of the built-in text to evaluate.")] = 513,
+    json: Json = False,
+) -> None:
+    """Compare logits, tokens and perplexity with Hugging Face in fp32, at every position of a fixed text."""
+    _require_cpu(device)
+    from amk.tools.console import finish, results
+    from amk.tools.evaluate import evaluate, show
+
+    with results() as out:
+        result = evaluate(model, dtype=(dtype or Dtype.fp32).value, num_sms=num_sms, tokens=tokens)
+        finish(out, result, json, lambda console: show(result, console))
+
+
+@app.command(epilog=_examples("amk verify out/30-vm.mlir", "amk verify out/10-task.mlir --json"))
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE.mlir", help="IR of any of the four levels.")],
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="F", help="Write the proof as a certificate (not in this version).")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="F", help="Write the counterexample as a trace (not in this version).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Prove FILE free of deadlocks and races. Exit status 0 safe, 1 unsafe, 2 malformed or unreadable."""
+    for name, value in (("--certificate", certificate), ("--trace", trace)):
+        if value:
+            raise Later(f"{name}: not in this version")
+    from amk.tools.console import finish, results
+    from amk.tools.verify import show, verify_file
+
+    with results() as out:
+        result = verify_file(file)
+        finish(out, result, json, lambda console: show(result, console))
+    raise typer.Exit(0 if result["safe"] else 1)
+
+
+@app.command(
+    epilog=_examples(
+        "amk run out/30-vm.mlir --prompt-ids 1,2,3 --weights smollm2",
+        "amk run tiny.mlir --prompt-ids 1,2,3 --seed 7 --check --json",
+    )
+)
+def run(
+    file: Annotated[Path, typer.Argument(metavar="FILE.mlir", help="IR of any of the four levels.")],
+    prompt_ids: Annotated[str, typer.Option(metavar="IDS", help="Token ids to start from.")] = "1",
+    max_tokens: Annotated[int, typer.Option(help="Number of tokens to generate.")] = 8,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Where the weights come from.  [default: random, from --weight-seed]"),
+    ] = None,
+    weight_seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Interleave the SMs at random from this seed (vm and sched).  [default: in turn]"),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check every access against shadow memory (vm and sched).")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Run FILE in the interpreter of its level and print the tokens."""
+    from amk.tools.console import finish, results
+    from amk.tools.execute import execute, show
+
+    with results() as out:
+        result = execute(
+            file,
+            prompt_ids=prompt_ids,
+            max_tokens=max_tokens,
+            weights=weights,
+            weight_seed=weight_seed,
+            seed=seed,
+            check=check,
+        )
+        finish(out, result, json, lambda console: show(result, console))
+
+
+LATER_SETTINGS: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@app.command(context_settings=LATER_SETTINGS)
+def bench() -> None:
+    """Measure on the GPU (not in this version)."""
+    raise Later("bench: not in this version, which has no GPU backend")
+
+
+@app.command(name="check-certificate", context_settings=LATER_SETTINGS)
+def check_certificate() -> None:
+    """Check a certificate with the independent checker (not in this version)."""
+    raise Later("check-certificate: not in this version")
+
+
+@app.command(name="fuzz-verifier", context_settings=LATER_SETTINGS)
+def fuzz_verifier() -> None:
+    """Try the verifier on an adversarial corpus (not in this version)."""
+    raise Later("fuzz-verifier: not in this version")
+
+
+def _require_cpu(device: Device) -> None:
+    """The one place where a command asks for a backend. Raises Later for one that is not there."""
+    if device is not Device.cpu:
+        raise Later(f"--device {device.value}: not in this version, which runs the compiled program on the CPU")
+
+
+def main() -> None:
+    from amk.tools.driver import UsageError, run_tool
+
+    def body() -> None:
+        try:
+            status = app(prog_name="amk", standalone_mode=False)
+        except typer.Abort:
+            raise KeyboardInterrupt from None
+        except Later as error:
+            raise UsageError(str(error)) from error
+        except Exception as error:
+            # Typer's own exceptions have no common public base over its versions; they all format themselves.
+            if hasattr(error, "format_message"):
+                raise UsageError(_usage(error)) from error
+            raise
+        if status:
+            raise SystemExit(status)
+
+    run_tool(body)
+
+
+def _usage(error: Any) -> str:
+    text = " ".join(str(error.format_message()).split()).removesuffix(".")
+    return text[:1].lower() + text[1:]
+
+
+if __name__ == "__main__":
+    main()

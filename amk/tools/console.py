@@ -1,0 +1,77 @@
+"""Where output goes: results to standard output, everything else to standard error.
+
+With `--json`, standard output holds one JSON object on its last line and nothing else. Libraries that print are
+led to standard error meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+Result = dict[str, Any]
+"""What a command found: JSON values by key."""
+
+
+@contextmanager
+def results() -> Iterator[TextIO]:
+    """Lead whatever is printed within to standard error; yields the real standard output."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    stdout = sys.stdout
+    with redirect_stdout(sys.stderr):
+        yield stdout
+
+
+def finish(stdout: TextIO, result: Result, as_json: bool, show: Callable[[Console], None]) -> None:
+    """Print a result: as one line of JSON, or for a person through `show`."""
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False), file=stdout, flush=True)
+    else:
+        show(Console(file=stdout, highlight=False, soft_wrap=True))
+
+
+class Steps:
+    """Progress on standard error: a spinner while a step runs, a bar where the number of items is known.
+
+    Nothing is drawn when standard error is no terminal.
+    """
+
+    def __init__(self) -> None:
+        console = Console(file=sys.stderr)
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    @contextmanager
+    def step(self, what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+        """Show `what` until the block ends; the yielded function marks one of `total` items done."""
+        task = self.progress.add_task(what, total=total)
+        try:
+            with self.progress:
+                yield lambda: self.progress.advance(task)
+        finally:
+            self.progress.remove_task(task)

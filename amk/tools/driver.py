@@ -1,0 +1,49 @@
+"""How a tool of amk ends: quietly, or with one line on standard error and a status of 1 or 2."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from xdsl.utils.exceptions import ArgSpecParseError, DiagnosticException, ParseError
+
+from amk.errors import AmkError
+from amk.mlir import PipelineError, one_line, report_only_the_cause
+
+
+class UsageError(AmkError):
+    """The command line itself is wrong."""
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Print the one line of an error and leave."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def run_tool(run: Callable[[], None]) -> None:
+    """Run the body of a tool. Bad input ends it with one line; what is left are bugs, with a traceback."""
+    report_only_the_cause()
+    try:
+        run()
+        sys.stdout.flush()
+    except (UsageError, PipelineError) as error:
+        fail(str(error), 2)
+    except AmkError as error:
+        fail(str(error))
+    except (DiagnosticException, ParseError, ArgSpecParseError) as error:
+        fail(one_line(error))
+    except BrokenPipeError:
+        # The reader of a pipe went away (`amk-opt ... | head`): leave as a C program would.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        fail(f"{name}{(error.strerror or str(error)).lower()}")
+    except RecursionError:
+        fail("input is nested too deeply")
+    except KeyboardInterrupt:
+        fail("interrupted")
