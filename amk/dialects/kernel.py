@@ -40,7 +40,9 @@ def kernel_text(kernel: Kernel) -> str:
 
 def _ref(parser: AttrParser) -> Ref:
     name = parser.parse_symbol_name().data
-    offset = parser.parse_integer(allow_negative=False) if parser.parse_optional_punctuation("+") else 0
+    offset = (
+        parser.parse_integer(allow_negative=False) if parser.parse_optional_punctuation("+") else 0
+    )
     use = 0
     token = parser._current_token  # pyright: ignore[reportPrivateUsage]
     if token.kind == MLIRTokenKind.HASH_IDENT and token.text[1:].isdigit():
@@ -79,7 +81,9 @@ def parse_kernel(parser: AttrParser) -> Kernel:
     values: dict[str, object] = {}
     while (key := _field_name(parser)) is not None:
         if key not in known or key in values:
-            parser.raise_error(f"kernel {mnemonic} has no field '{key}'" if key not in known else f"'{key}' twice")
+            parser.raise_error(
+                f"kernel {mnemonic} has no field '{key}'" if key not in known else f"'{key}' twice"
+            )
         values[key] = _value(parser, known[key])
     missing = [f.name for f in known.values() if f.default is MISSING and f.name not in values]
     if missing:

@@ -108,7 +108,9 @@ class WeightOp(Declaration):
     def verify_(self) -> None:
         _, dtype = tensor_of(self.type)
         if dtype not in DTYPES:
-            raise VerifyException(f"weight @{self.sym_name.data} has element type {dtype}, not f32 or bf16 (C1)")
+            raise VerifyException(
+                f"weight @{self.sym_name.data} has element type {dtype}, not f32 or bf16 (C1)"
+            )
 
 
 @irdl_op_definition
@@ -171,14 +173,20 @@ class PackOp(Declaration):
     def verify_(self) -> None:
         p = self.plain()
         if p.mode not in ("concat", "interleave"):
-            raise VerifyException(f"pack @{p.name} mode is concat or interleave, got '{p.mode}' (C1)")
+            raise VerifyException(
+                f"pack @{p.name} mode is concat or interleave, got '{p.mode}' (C1)"
+            )
         if not p.sources or len(p.sources) != len(p.layouts):
-            raise VerifyException(f"pack @{p.name} has {len(p.sources)} sources, {len(p.layouts)} layouts (C1)")
+            raise VerifyException(
+                f"pack @{p.name} has {len(p.sources)} sources, {len(p.layouts)} layouts (C1)"
+            )
         for layout in p.layouts:
             if layout not in ("rows", "rope"):
                 raise VerifyException(f"pack @{p.name} layout is rows or rope, got '{layout}' (C2)")
         if "rope" in p.layouts and (p.head_dim <= 0 or p.head_dim % 2):
-            raise VerifyException(f"pack @{p.name} needs an even positive head_dim, got {p.head_dim} (C2)")
+            raise VerifyException(
+                f"pack @{p.name} needs an even positive head_dim, got {p.head_dim} (C2)"
+            )
 
 
 @irdl_op_definition
@@ -192,7 +200,9 @@ class CacheOp(Declaration):
     head_dim = prop_def(Size)
     type = prop_def(Attribute)
     traits = traits_def(SymbolOpInterface())
-    assembly_format = "$sym_name `rows` $rows `heads` $heads `head_dim` $head_dim `:` $type attr-dict"
+    assembly_format = (
+        "$sym_name `rows` $rows `heads` $heads `head_dim` $head_dim `:` $type attr-dict"
+    )
 
     def __init__(self, name: str, rows: int, heads: int, head_dim: int, type: Attribute):
         super().__init__(
@@ -212,9 +222,13 @@ class CacheOp(Declaration):
     def verify_(self) -> None:
         c = self.plain()
         if min(c.rows, c.heads, c.head_dim) <= 0:
-            raise VerifyException(f"cache @{c.name} has an empty dimension {c.rows}x{c.heads}x{c.head_dim} (C1)")
+            raise VerifyException(
+                f"cache @{c.name} has an empty dimension {c.rows}x{c.heads}x{c.head_dim} (C1)"
+            )
         if c.dtype not in ("f32", "bf16"):
-            raise VerifyException(f"cache @{c.name} has element type {c.dtype}, not f32 or bf16 (C2)")
+            raise VerifyException(
+                f"cache @{c.name} has element type {c.dtype}, not f32 or bf16 (C2)"
+            )
 
 
 @irdl_op_definition
@@ -441,9 +455,7 @@ class GateUpOp(ModelOp):
     norm = opt_prop_def(FlatSymbolRefAttrConstr)
     eps = opt_prop_def(Real)
     out = result_def(TensorType)
-    assembly_format = (
-        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? attr-dict `:` type($x) `->` type($out)"
-    )
+    assembly_format = "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? attr-dict `:` type($x) `->` type($out)"
 
 
 @irdl_op_definition

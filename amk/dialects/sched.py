@@ -38,9 +38,7 @@ class RingOp(IRDLOperation):
     group = prop_def(model.Size)
     consumers = prop_def(model.Size)
     window = prop_def(model.Size)
-    assembly_format = (
-        "`slots` $slots `columns` $columns `group` $group `consumers` $consumers `window` $window attr-dict"
-    )
+    assembly_format = "`slots` $slots `columns` $columns `group` $group `consumers` $consumers `window` $window attr-dict"
 
     def __init__(self, ring: Ring):
         super().__init__(properties={f: model.size(getattr(ring, f)) for f in RING_FIELDS})
@@ -57,19 +55,29 @@ class SegmentsAttr(Data[tuple[Segment, ...]]):
 
     @classmethod
     def parse_parameter(cls, parser: AttrParser) -> tuple[Segment, ...]:
-        parser.parse_characters("{")
-        segments: list[Segment] = []
-        while (family := parser.parse_optional_symbol_name()) is not None:
-            segments.append(Segment(family.data, *parse_range(parser)))
-        parser.parse_characters("}")
-        return tuple(segments)
+        with parser.in_angle_brackets():
+            return parse_segments(parser)
 
     def print_parameter(self, printer: Printer) -> None:
-        printer.print_string("{")
-        for i, s in enumerate(self.data):
-            printer.print_string("\n      " if i % PER_LINE == 0 else "  ")
-            printer.print_string(f"@{s.family}[{s.lo} to {s.hi}]")
-        printer.print_string("\n    }")
+        with printer.in_angle_brackets():
+            printer.print_string(segments_text(self.data))
+
+
+def segments_text(segments: tuple[Segment, ...]) -> str:
+    """Segments in braces, a few a line."""
+    parts = [f"@{s.family}[{s.lo} to {s.hi}]" for s in segments]
+    lines = ["  ".join(parts[i : i + PER_LINE]) for i in range(0, len(parts), PER_LINE)]
+    return "".join(["{", *(f"\n      {line}" for line in lines), "\n    }"])
+
+
+def parse_segments(parser: AttrParser) -> tuple[Segment, ...]:
+    """Reads what `segments_text` prints."""
+    parser.parse_punctuation("{")
+    segments: list[Segment] = []
+    while (family := parser.parse_optional_symbol_name()) is not None:
+        segments.append(Segment(family.data, *parse_range(parser)))
+    parser.parse_punctuation("}")
+    return tuple(segments)
 
 
 def parse_range(parser: AttrParser) -> tuple[int, int]:
@@ -95,11 +103,10 @@ class SmOp(IRDLOperation):
 
     @classmethod
     def parse(cls, parser: Parser) -> SmOp:
-        return cls(parser.parse_integer(), SegmentsAttr.parse_parameter(parser))
+        return cls(parser.parse_integer(), parse_segments(parser))
 
     def print(self, printer: Printer) -> None:
-        printer.print_string(f" {self.sm.value.data} ")
-        self.segments.print_parameter(printer)
+        printer.print_string(f" {self.sm.value.data} {segments_text(self.segments.data)}")
 
 
 @irdl_op_definition
@@ -131,7 +138,9 @@ def program_of(op: ProgramOp) -> SchedProgram:
                 p.ring = inner.plain()
             case SmOp():
                 if inner.sm.value.data != len(p.segments):
-                    raise VerifyException(f"sched.sm {inner.sm.value.data} stands where {len(p.segments)} is due (S1)")
+                    raise VerifyException(
+                        f"sched.sm {inner.sm.value.data} stands where {len(p.segments)} is due (S1)"
+                    )
                 p.segments.append(list(inner.segments.data))
             case _:
                 if not task.add_task(p, inner):

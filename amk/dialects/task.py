@@ -73,7 +73,9 @@ class BufferOp(IRDLOperation):
 
     def plain(self) -> Buffer:
         shape, dtype = model.tensor_of(self.type)
-        return Buffer(self.sym_name.data, self.space.data, shape[0] if len(shape) == 1 else 0, dtype)
+        return Buffer(
+            self.sym_name.data, self.space.data, shape[0] if len(shape) == 1 else 0, dtype
+        )
 
     @classmethod
     def parse(cls, parser: Parser) -> BufferOp:
@@ -111,13 +113,19 @@ def parse_buffer(parser: Parser) -> tuple[str, int, str]:
 
 def check_buffer(b: Buffer) -> None:
     if b.space not in SPACES:
-        raise VerifyException(f"buffer @{b.name} space is {', '.join(SPACES)}, got '{b.space}' (B1)")
+        raise VerifyException(
+            f"buffer @{b.name} space is {', '.join(SPACES)}, got '{b.space}' (B1)"
+        )
     if b.dtype not in DTYPES:
-        raise VerifyException(f"buffer @{b.name} element type is {', '.join(DTYPES)}, got {b.dtype} (B1)")
+        raise VerifyException(
+            f"buffer @{b.name} element type is {', '.join(DTYPES)}, got {b.dtype} (B1)"
+        )
     if b.length <= 0 or b.uses <= 0:
         raise VerifyException(f"buffer @{b.name} has {b.length} elements and {b.uses} uses (B1)")
     if b.space == "flagged" and b.length % b.word:
-        raise VerifyException(f"buffer @{b.name} of {b.length} {b.dtype} is no whole number of words (B2)")
+        raise VerifyException(
+            f"buffer @{b.name} of {b.length} {b.dtype} is no whole number of words (B2)"
+        )
 
 
 @irdl_op_definition

@@ -63,7 +63,9 @@ class BufferOp(IRDLOperation):
 
     def print(self, printer: Printer) -> None:
         b = self.plain()
-        printer.print_string(f" @{b.name} {buffer_text(b)}{f' uses {b.uses}' if b.uses > 1 else ''}")
+        printer.print_string(
+            f" @{b.name} {buffer_text(b)}{f' uses {b.uses}' if b.uses > 1 else ''}"
+        )
 
     def verify_(self) -> None:
         check_buffer(self.plain())
@@ -113,29 +115,40 @@ class RunAttr(Data[Run]):
 
     @classmethod
     def parse_parameter(cls, parser: AttrParser) -> Run:
-        kernel = parser.parse_symbol_name().data
-        lo, hi = parse_range(parser)
-        waits: list[Wait] = []
-        signals: list[Signal] = []
-        if parser.parse_optional_keyword("wait"):
-            waits.append(_wait(parser))
-            while parser.parse_optional_punctuation(","):
-                waits.append(_wait(parser))
-        if parser.parse_optional_keyword("signal"):
-            signals.append(_signal(parser))
-            while parser.parse_optional_punctuation(","):
-                signals.append(_signal(parser))
-        return Run(kernel, lo, hi, tuple(waits), tuple(signals))
+        with parser.in_angle_brackets():
+            return parse_run(parser)
 
     def print_parameter(self, printer: Printer) -> None:
-        r = self.data
-        text = f"@{r.kernel}[{r.lo} to {r.hi}]"
-        if r.waits:
-            waits = (f"{w.counter} >= {w.threshold}{'' if w.scaled else ' once'}" for w in r.waits)
-            text += f" wait {', '.join(waits)}"
-        if r.signals:
-            text += f" signal {', '.join(f'{s.counter} += {s.amount}' for s in r.signals)}"
-        printer.print_string(text)
+        with printer.in_angle_brackets():
+            printer.print_string(run_text(self.data))
+
+
+def run_text(r: Run) -> str:
+    """The text of one instruction, without its op name."""
+    text = f"@{r.kernel}[{r.lo} to {r.hi}]"
+    if r.waits:
+        waits = (f"{w.counter} >= {w.threshold}{'' if w.scaled else ' once'}" for w in r.waits)
+        text += f" wait {', '.join(waits)}"
+    if r.signals:
+        text += f" signal {', '.join(f'{s.counter} += {s.amount}' for s in r.signals)}"
+    return text
+
+
+def parse_run(parser: AttrParser) -> Run:
+    """Reads what `run_text` prints."""
+    kernel = parser.parse_symbol_name().data
+    lo, hi = parse_range(parser)
+    waits: list[Wait] = []
+    signals: list[Signal] = []
+    if parser.parse_optional_keyword("wait"):
+        waits.append(_wait(parser))
+        while parser.parse_optional_punctuation(","):
+            waits.append(_wait(parser))
+    if parser.parse_optional_keyword("signal"):
+        signals.append(_signal(parser))
+        while parser.parse_optional_punctuation(","):
+            signals.append(_signal(parser))
+    return Run(kernel, lo, hi, tuple(waits), tuple(signals))
 
 
 def _wait(parser: AttrParser) -> Wait:
@@ -165,11 +178,10 @@ class RunOp(IRDLOperation):
 
     @classmethod
     def parse(cls, parser: Parser) -> RunOp:
-        return cls.create(properties={"run": RunAttr(RunAttr.parse_parameter(parser))})
+        return cls.create(properties={"run": RunAttr(parse_run(parser))})
 
     def print(self, printer: Printer) -> None:
-        printer.print_string(" ")
-        self.run.print_parameter(printer)
+        printer.print_string(f" {run_text(self.run.data)}")
 
 
 @irdl_op_definition
@@ -231,7 +243,9 @@ def program_op_of(op: ProgramOp) -> Program:
                 p.ring = inner.plain()
             case QueueOp():
                 if inner.sm.value.data != len(p.queues):
-                    raise VerifyException(f"vm.queue {inner.sm.value.data} stands where {len(p.queues)} is due (Q1)")
+                    raise VerifyException(
+                        f"vm.queue {inner.sm.value.data} stands where {len(p.queues)} is due (Q1)"
+                    )
                 p.queues.append(inner.runs())
             case model.Declaration():
                 task.add_declaration(p, inner)
@@ -259,6 +273,4 @@ def vm_ops(p: Program) -> list[Operation]:
     return ops
 
 
-VM = Dialect(
-    "vm", [ProgramOp, BufferOp, CountersOp, KernelOp, QueueOp, RunOp], [RunAttr]
-)
+VM = Dialect("vm", [ProgramOp, BufferOp, CountersOp, KernelOp, QueueOp, RunOp], [RunAttr])

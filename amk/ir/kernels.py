@@ -166,7 +166,7 @@ class Gemv(RowKernel):
     epilogue   none      out[i] = y[i] + bias[i]
                rope      rows below (heads + kv_heads) * head_dim are rotated in pairs (2i, 2i+1) by the step's position
                swiglu    out[i] = silu(y[2i]) * y[2i+1]: n rows give n / 2 outputs
-               residual  res_out[i] = y[i] + res_in[i] in fp32; out[i] = the same, rounded to out's type
+               residual  out[i] = y[i] + res_in[i]; res_out[i], if given, = the same in fp32
                logits    out[i] = y[i]; per tile t the pair (largest y, its row) to cand[2t], cand[2t+1]
     """
 
@@ -195,7 +195,7 @@ class Gemv(RowKernel):
             yield f"epilogue must be one of {', '.join(EPILOGUES)}, got '{self.epilogue}'"
         needs = {
             "rope": ("rope", "heads", "kv_heads", "head_dim"),
-            "residual": ("res_in", "res_out"),
+            "residual": ("res_in",),
             "logits": ("cand",),
         }
         for epilogue, names in needs.items():
@@ -203,6 +203,8 @@ class Gemv(RowKernel):
                 if bool(getattr(self, name)) != (epilogue == self.epilogue):
                     what = "needs" if epilogue == self.epilogue else "does not take"
                     yield f"epilogue {self.epilogue} {what} '{name}'"
+        if self.res_out and self.epilogue != "residual":
+            yield f"epilogue {self.epilogue} does not take 'res_out'"
         if self.epilogue in ("rope", "swiglu") and (self.tile % 2 or self.n % 2):
             yield f"epilogue {self.epilogue} pairs rows: n {self.n} and tile {self.tile} must be even"
         if self.epilogue == "rope":

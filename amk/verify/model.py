@@ -27,7 +27,9 @@ class _Checker:
         named = [r.name_hint for r in op.results if r.name_hint]
         return f"{op.name} %{named[0]}" if named else op.name
 
-    def tensor(self, op: Operation, attr: SymbolRefAttr | None, shape: tuple[int, ...]) -> Iterator[str]:
+    def tensor(
+        self, op: Operation, attr: SymbolRefAttr | None, shape: tuple[int, ...]
+    ) -> Iterator[str]:
         """The named immutable tensor exists and has this shape (W1)."""
         if attr is None:
             return
@@ -64,7 +66,9 @@ class _Checker:
                 f"{attr} has {found.heads} of {found.head_dim} (W4)"
             )
 
-    def norm(self, op: model.LinearOp | model.QkvOp | model.GateUpOp | model.LmHeadOp) -> Iterator[str]:
+    def norm(
+        self, op: model.LinearOp | model.QkvOp | model.GateUpOp | model.LmHeadOp
+    ) -> Iterator[str]:
         yield from self.tensor(op, op.norm, (model.extent(op.x),))
         if (op.norm is None) != (op.eps is None):
             yield f"{self.label(op)} needs norm and eps together (W5)"
@@ -156,7 +160,9 @@ class _Checker:
             case _:
                 pass
 
-    def append(self, op: Operation, cache: SymbolRefAttr, k: SSAValue, v: SSAValue) -> Iterator[str]:
+    def append(
+        self, op: Operation, cache: SymbolRefAttr, k: SSAValue, v: SSAValue
+    ) -> Iterator[str]:
         name = cache.string_value()
         found = self.symbols.get(name)
         if not isinstance(found, KvCache):

@@ -1,0 +1,89 @@
+"""From a scheduled program to instructions: resolve buffers, epochs, counters and thresholds."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import fields, replace
+
+from amk.ir.kernels import Kernel, Ref
+from amk.ir.program import Buffer, Program, Run, SchedProgram, Segment, Signal, TaskProgram, Wait
+from amk.ir.regions import Producers, needs_counters, producers, regions
+
+
+def physical_buffers(p: TaskProgram) -> dict[str, Buffer]:
+    """The buffers that homes name, with as many uses as logical buffers live there, and those without a home."""
+    out: dict[str, Buffer] = {}
+    for b in p.buffers.values():
+        home, use = p.homes.get(b.name, (b.name, 0))
+        old = out.get(home)
+        uses = max(use + 1, old.uses if old else 1)
+        out[home] = replace(b, name=home, uses=uses)
+    return out
+
+
+def resolve(kernel: Kernel, homes: dict[str, tuple[str, int]]) -> Kernel:
+    """The kernel with its operands placed."""
+    changes = {
+        f.name: Ref(homes[ref.buffer][0], ref.offset, homes[ref.buffer][1])
+        for f in fields(kernel)
+        if isinstance(ref := getattr(kernel, f.name), Ref) and ref.buffer in homes
+    }
+    return replace(kernel, **changes) if changes else kernel
+
+
+class _Counters:
+    """Counter numbers and the waits and signals of a segment."""
+
+    def __init__(self, p: SchedProgram):
+        self.p = p
+        self.first: dict[str, int] = {}
+        self.count = 0
+        self.of_family = {c.family: c for c in p.counters.values()}
+        for c in p.counters.values():
+            self.first[c.family] = self.count
+            self.count += len(c.bounds) - 1
+        self.made: dict[str, Producers] = producers(p) if p.counters else {}
+
+    def waits(self, s: Segment) -> tuple[Wait, ...]:
+        if not self.made:
+            return ()
+        thresholds: dict[int, int] = {}
+        for r in regions(self.p.kernels[s.family], s.lo, s.hi, write=False):
+            producer = self.made.get(r.memory)
+            if (
+                producer is None
+                or producer.family == s.family
+                or not needs_counters(self.p, r.memory)
+            ):
+                continue
+            array = self.of_family.get(producer.family)
+            if array is None:
+                continue
+            for tile in producer.overlapping(r.lo, r.hi):
+                j = bisect_right(array.bounds, tile) - 1
+                thresholds[self.first[producer.family] + j] = array.bounds[j + 1] - array.bounds[j]
+        return tuple(Wait(c, t) for c, t in sorted(thresholds.items()))
+
+    def signals(self, s: Segment) -> tuple[Signal, ...]:
+        array = self.of_family.get(s.family)
+        if array is None:
+            return ()
+        bounds, first = array.bounds, self.first[s.family]
+        overlap = (
+            (j, min(s.hi, bounds[j + 1]) - max(s.lo, bounds[j])) for j in range(len(bounds) - 1)
+        )
+        return tuple(Signal(first + j, n) for j, n in overlap if n > 0)
+
+
+def to_vm(p: SchedProgram) -> Program:
+    """The vm program of a scheduled program."""
+    counters = _Counters(p)
+    queues = [
+        [Run(s.family, s.lo, s.hi, counters.waits(s), counters.signals(s)) for s in queue]
+        for queue in p.segments
+    ]
+    return Program(
+        p.name, physical_buffers(p), p.caches, p.tensors, p.packs, p.ropes,
+        {name: resolve(k, p.homes) for name, k in p.kernels.items()},
+        counters.count, p.ring, queues,
+    )  # fmt: skip

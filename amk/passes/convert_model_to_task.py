@@ -1,0 +1,231 @@
+"""Lower operators to families of tiles.
+
+Every SSA value becomes a logical buffer, every operator a family with the smallest useful tile; `choose-tiles` decides
+their real size. The residual stream is kept twice: in fp32 beside the SM that owns the rows (`res`, never sent), and
+in the weights' type for the readers on other SMs. All buffers are plain here; `insert-sync` orders them.
+
+    %y = model.linear %x, @o residual %r : tensor<64xf32> : tensor<64xbf16> -> tensor<64xf32>
+    ->
+    task.buffer @l0.o.y : plain<64xbf16>
+    task.buffer @l0.o.res : local<64xf32>
+    task.family @l0.o gemv n 64 tile 8 k 64 weight @o x @l0.attention.y out @l0.o.y epilogue residual ...
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, SymbolRefAttr
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.utils.exceptions import PassFailedException
+
+from amk.dialects import model, task
+from amk.dialects.model import symbol
+from amk.ir.kernels import (
+    Append,
+    Argmax,
+    Attention,
+    Binary,
+    Cache,
+    Embed,
+    Gemv,
+    Kernel,
+    Ref,
+    RmsNorm,
+    Rope,
+    Weight,
+)
+from amk.ir.program import SLOT_ROWS, Buffer, TaskProgram
+from amk.passes.rewrite import declarations, programs, replace_program
+
+NORMED = (model.LinearOp, model.QkvOp, model.GateUpOp, model.LmHeadOp)
+SHORT = re.compile(
+    r"(?:model\.)?layers\.(\d+)\.(?:self_attn\.|mlp\.)?(.*?)(?:_proj)?(?:\.weight)?$"
+)
+
+
+@dataclass(frozen=True)
+class ConvertModelToTaskPass(ModulePass):
+    """Lower every model program of the module."""
+
+    name = "convert-model-to-task"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        for program in programs(op, model.ProgramOp):
+            lowered = _Lowering(program).run()
+            new = task.ProgramOp(lowered.name, declarations(program) + task.task_ops(lowered))
+            replace_program(op, program, new)
+
+
+def family_name(of: str) -> str:
+    """A short name after a weight, pack or cache: `model.layers.3.self_attn.o_proj.weight` is `l3.o`."""
+    found = SHORT.match(of)
+    return f"l{found[1]}.{found[2]}" if found else of.removeprefix("model.").removesuffix(".weight")
+
+
+@dataclass
+class _Lowering:
+    source: model.ProgramOp
+    out: TaskProgram = field(init=False)
+    refs: dict[SSAValue, Ref] = field(default_factory=dict[SSAValue, Ref])
+    residuals: dict[SSAValue, Ref] = field(default_factory=dict[SSAValue, Ref])
+
+    def run(self) -> TaskProgram:
+        self.out = TaskProgram(self.source.sym_name.data)
+        for decl in model.declarations(self.source):
+            task.add_declaration(self.out, decl)
+        self.buffer("token", 1, "i32")
+        self.refs[self.source.token] = Ref("token")
+        for op in self.source.body.block.ops:
+            if isinstance(op, model.ModelOp) and not isinstance(op, model.ReturnOp):
+                self.operator(op)
+        return self.out
+
+    def buffer(self, name: str, length: int, dtype: str, space: str = "plain") -> Ref:
+        self.out.buffers[name] = Buffer(name, space, length, dtype)
+        return Ref(name)
+
+    def family(self, name: str, kernel: Kernel) -> None:
+        self.out.kernels[name] = kernel
+
+    def unique(self, name: str) -> str:
+        taken, n = name, 2
+        while taken in self.out.kernels:
+            taken, n = f"{name}.{n}", n + 1
+        return taken
+
+    def result(self, value: SSAValue, name: str) -> Ref:
+        """The buffer of a value, in the type its readers take it in."""
+        ref = self.buffer(name, model.extent(value), self.sent_type(value))
+        self.refs[value] = ref
+        return ref
+
+    def sent_type(self, value: SSAValue) -> str:
+        """A value that is only normalized on the way into matrices is sent in the matrices' type."""
+        readers = [u.operation for u in value.uses if not self.is_residual(u.operation, value)]
+        types: set[str] = set()
+        for op in readers:
+            if isinstance(op, NORMED) and op.norm:
+                found = self.out.weight(op.weight.string_value())
+                types.add(found.dtype if found else "f32")
+            else:
+                types.add(model.tensor_of(value.type)[1])
+        return types.pop() if len(types) == 1 else model.tensor_of(value.type)[1]
+
+    @staticmethod
+    def is_residual(op: Operation, value: SSAValue) -> bool:
+        return isinstance(op, model.LinearOp) and op.residual is value
+
+    def residual_out(self, value: SSAValue, name: str) -> Ref | None:
+        """An fp32 copy of a value beside its SM, if some operator adds to it there."""
+        if not any(self.is_residual(u.operation, value) for u in value.uses):
+            return None
+        ref = self.buffer(f"{name}.res", model.extent(value), "f32", "local")
+        self.residuals[value] = ref
+        return ref
+
+    def name_of(self, op: Operation, attr: SymbolRefAttr | None = None) -> str:
+        if attr is not None:
+            return self.unique(family_name(attr.string_value()))
+        base = next(iter(self.out.kernels), "")
+        layer = [k for k in self.out.kernels if re.match(r"l\d+\.", k)]
+        prefix = layer[-1].split(".")[0] + "." if layer else ""
+        return self.unique(prefix + op.name.split(".")[1] if base else op.name.split(".")[1])
+
+    def operator(self, op: model.ModelOp) -> None:
+        match op:
+            case model.EmbedOp():
+                out = self.result(op.out, "embed.y")
+                res = self.residual_out(op.out, "embed")
+                table = Weight(op.table.string_value())
+                n = model.extent(op.out)
+                self.family("embed", Embed(n, SLOT_ROWS, self.refs[op.token], table, out, res))
+            case model.LinearOp() | model.QkvOp() | model.GateUpOp() | model.LmHeadOp():
+                self.matrix(op)
+            case model.AttentionOp():
+                self.attention(op)
+            case model.KvAppendOp():
+                cache = Cache(op.cache.string_value())
+                c = self.out.caches[cache]
+                name = self.unique(f"{family_name(cache).split('.')[0]}.append")
+                k, v = self.refs[op.k], self.refs[op.v]
+                self.family(name, Append(c.heads, c.head_dim, k, v, cache))
+            case model.RmsNormOp():
+                name = self.name_of(op, op.weight)
+                out = self.result(op.out, f"{name}.y")
+                weight, eps = Weight(op.weight.string_value()), op.eps.value.data
+                n = model.extent(op.x)
+                self.family(name, RmsNorm(n, SLOT_ROWS, self.refs[op.x], weight, eps, out))
+            case model.RopeOp():
+                name = self.name_of(op)
+                out = self.result(op.out, f"{name}.y")
+                dim = op.head_dim.value.data
+                heads = model.extent(op.x) // dim
+                table = Weight(op.table.string_value())
+                self.family(name, Rope(heads, dim, self.refs[op.x], table, out))
+            case model.SiluMulOp() | model.AddOp():
+                name = self.name_of(op)
+                out = self.result(op.out, f"{name}.y")
+                kind = "add" if isinstance(op, model.AddOp) else "silu_mul"
+                a, b = (self.refs[v] for v in op.operands)
+                self.family(name, Binary(model.extent(op.out), SLOT_ROWS, kind, a, b, out))
+            case model.ArgmaxOp():
+                self.refs[op.out] = Ref("token")
+                self.family("argmax", Argmax(model.extent(op.x), self.refs[op.x], Ref("token")))
+            case _:
+                raise PassFailedException(f"{op.name} has no lowering to the task dialect")
+
+    def matrix(self, op: model.LinearOp | model.QkvOp | model.GateUpOp | model.LmHeadOp) -> None:
+        weight = Weight(op.weight.string_value())
+        matrix = self.out.weight(weight)
+        if matrix is None:
+            raise PassFailedException(f"{op.name} refers to @{weight}, which is not declared")
+        n, k = matrix.shape
+        name = "lm_head" if isinstance(op, model.LmHeadOp) else self.name_of(op, op.weight)
+        fields: dict[str, object] = {}
+        norm, bias = symbol(op.norm), symbol(op.bias)
+        if norm and op.eps:
+            fields |= {"norm": Weight(norm), "eps": op.eps.value.data}
+        if bias:
+            fields |= {"bias": Weight(bias)}
+        match op:
+            case model.QkvOp():
+                ref = self.buffer(f"{name}.y", n, model.tensor_of(op.q.type)[1])
+                q = model.extent(op.q)
+                self.refs |= {op.q: ref, op.k: Ref(ref.buffer, q)}
+                self.refs[op.v] = Ref(ref.buffer, q + model.extent(op.k))
+                fields |= {"epilogue": "rope", "rope": Weight(op.table.string_value())}
+                fields |= {f: getattr(op, f).value.data for f in ("heads", "kv_heads", "head_dim")}
+            case model.GateUpOp():
+                ref = self.result(op.out, f"{name}.y")
+                fields |= {"epilogue": "swiglu"}
+            case model.LmHeadOp():
+                ref = self.buffer("logits", n, "f32")
+                pairs = self.buffer("lm_head.pairs", 2 * -(-n // SLOT_ROWS), "f32")
+                fields |= {"epilogue": "logits", "cand": pairs}
+                self.refs[op.out] = Ref("token")
+            case model.LinearOp():
+                logits = any(isinstance(u.operation, model.ArgmaxOp) for u in op.out.uses)
+                ref = self.result(op.out, "logits" if logits else f"{name}.y")
+                if op.residual:
+                    res = self.residuals.get(op.residual, self.refs[op.residual])
+                    fields |= {"epilogue": "residual", "res_in": res}
+                    fields |= {"res_out": self.residual_out(op.out, name)}
+        x = self.refs[op.x]
+        self.family(name, Gemv(n, SLOT_ROWS, k, weight, x, ref, **fields))  # pyright: ignore[reportArgumentType]
+        if isinstance(op, model.LmHeadOp):
+            tiles = -(-n // SLOT_ROWS)
+            self.family("argmax", Argmax(tiles, Ref("lm_head.pairs"), Ref("token"), 1))
+
+    def attention(self, op: model.AttentionOp) -> None:
+        cache = Cache(op.cache.string_value())
+        name = self.unique(f"{family_name(cache).split('.')[0]}.attention")
+        h, g, d = (a.value.data for a in (op.heads, op.kv_heads, op.head_dim))
+        out = self.result(op.out, f"{name}.y")
+        k = self.refs[op.k] if op.k else None
+        v = self.refs[op.v] if op.v else None
+        scale = op.scale.value.data
+        self.family(name, Attention(h, g, d, self.refs[op.q], out, cache, scale, k, v))
