@@ -1,0 +1,112 @@
+"""Strict reading of a config.json: every field is consumed, known to be irrelevant, or refused by name."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping
+from typing import cast
+
+from amk.errors import AmkError
+
+REQUIRED = object()
+"""Default of a field that must be there."""
+
+WIDEST = 80
+"""Characters of a value that a message quotes."""
+
+
+def shown(value: object) -> str:
+    """A config value in one short line, as JSON spells it."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."
+
+
+class Fields:
+    """A JSON object that remembers which of its fields were read.
+
+    `path` prefixes the field names in messages: `rope_scaling.` for an object inside the config.
+    """
+
+    def __init__(self, values: Mapping[str, object], family: str, path: str = ""):
+        self.values = values
+        self.family = family
+        self.path = path
+        self.used: set[str] = set()
+
+    def refuse(self, name: str, why: str = "") -> AmkError:
+        """The error that refuses field `name` with its value, to be raised by the caller."""
+        why = why or f"is not supported by family '{self.family}'"
+        return AmkError(f"config field '{self.path}{name}' = {shown(self.values.get(name))} {why}")
+
+    def take(self, name: str, default: object = REQUIRED) -> object:
+        """The value of a field, or `default` where it is absent or null."""
+        self.used.add(name)
+        value = self.values.get(name)
+        if value is not None:
+            return value
+        if default is REQUIRED:
+            raise AmkError(f"config field '{self.path}{name}' is missing")
+        return default
+
+    def size(self, name: str, default: object = REQUIRED) -> int:
+        """A positive integer."""
+        value = self.take(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+            raise self.refuse(name, "must be a positive integer")
+        return value
+
+    def number(self, name: str, default: object = REQUIRED) -> float:
+        """A positive finite number."""
+        value = self.take(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.refuse(name, "must be a number")
+        if not (math.isfinite(value) and value > 0):
+            raise self.refuse(name, "must be positive and finite")
+        return float(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.take(name, default)
+        if not isinstance(value, bool):
+            raise self.refuse(name, "must be true or false")
+        return value
+
+    def text(self, name: str) -> str:
+        value = self.take(name)
+        if not isinstance(value, str):
+            raise self.refuse(name, "must be a string")
+        return value
+
+    def token_ids(self, name: str) -> tuple[int, ...]:
+        """One token id or a list of them; empty where absent or null."""
+        value = self.take(name, [])
+        ids = cast(list[object], value) if isinstance(value, list) else [value]
+        for i in ids:
+            if isinstance(i, bool) or not isinstance(i, int) or i < 0:
+                raise self.refuse(name, "must be a token id or a list of them")
+        return tuple(cast(list[int], ids))
+
+    def inner(self, name: str) -> Fields:
+        """The object in field `name`."""
+        value = self.take(name)
+        if not isinstance(value, dict):
+            raise self.refuse(name, "must be an object")
+        return Fields(cast(dict[str, object], value), self.family, f"{self.path}{name}.")
+
+    def only(self, allowed: Mapping[str, tuple[object, ...]]) -> None:
+        """Each of these fields is absent or has one of the allowed values."""
+        for name, values in allowed.items():
+            self.used.add(name)
+            if name in self.values and not any(_same(self.values[name], v) for v in values):
+                raise self.refuse(name)
+
+    def finish(self, irrelevant: Collection[str] = ()) -> None:
+        """Refuse the first field that nobody asked for."""
+        for name in self.values:
+            if name not in self.used and name not in irrelevant:
+                raise self.refuse(name)
+
+
+def _same(a: object, b: object) -> bool:
+    """Equality that tells 0 from false and 1 from true, but not 1 from 1.0."""
+    return isinstance(a, bool) == isinstance(b, bool) and a == b

@@ -1,0 +1,151 @@
+"""Configs of well-known models with their real shapes, as their config.json gives them, for `random:PRESET`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from amk.errors import AmkError
+
+LLAMA: Mapping[str, object] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-05,
+    "attention_bias": False,
+    "mlp_bias": False,
+}
+
+SMOLLM2: Mapping[str, object] = {
+    **LLAMA,
+    "vocab_size": 49152,
+    "max_position_embeddings": 8192,
+    "rope_theta": 100000.0,
+    "rope_scaling": None,
+    "rope_interleaved": False,
+    "tie_word_embeddings": True,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+LLAMA_3: Mapping[str, object] = {
+    **LLAMA,
+    "vocab_size": 128256,
+    "max_position_embeddings": 8192,
+    "rope_theta": 500000.0,
+    "rope_scaling": None,
+    "tie_word_embeddings": False,
+    "bos_token_id": 128000,
+    "eos_token_id": 128001,
+}
+
+LLAMA_3_2: Mapping[str, object] = {
+    **LLAMA_3,
+    "max_position_embeddings": 131072,
+    "rope_scaling": {
+        "rope_type": "llama3",
+        "factor": 32.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    },
+    "tie_word_embeddings": True,
+}
+
+QWEN3: Mapping[str, object] = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-06,
+    "attention_bias": False,
+    "vocab_size": 151936,
+    "max_position_embeddings": 40960,
+    "rope_theta": 1000000.0,
+    "rope_scaling": None,
+    "use_sliding_window": False,
+    "sliding_window": None,
+    "bos_token_id": 151643,
+    "eos_token_id": 151645,
+}
+
+
+def shape(
+    layers: int, hidden: int, heads: int, kv_heads: int, head_dim: int, intermediate: int
+) -> Mapping[str, object]:
+    return {
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": head_dim,
+        "intermediate_size": intermediate,
+    }
+
+
+PRESETS: Mapping[str, Mapping[str, object]] = {
+    "tiny": {
+        **LLAMA,
+        **shape(2, 64, 4, 2, 16, 160),
+        "vocab_size": 256,
+        "max_position_embeddings": 512,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
+    "smollm2-135m": {**SMOLLM2, **shape(30, 576, 9, 3, 64, 1536)},
+    "smollm2-360m": {**SMOLLM2, **shape(32, 960, 15, 5, 64, 2560)},
+    "tinyllama-1.1b": {
+        **LLAMA,
+        **shape(22, 2048, 32, 4, 64, 5632),
+        "vocab_size": 32000,
+        "max_position_embeddings": 2048,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
+    "llama-3.2-1b": {**LLAMA_3_2, **shape(16, 2048, 32, 8, 64, 8192)},
+    "llama-3.2-3b": {**LLAMA_3_2, **shape(28, 3072, 24, 8, 128, 8192)},
+    "llama-3-8b": {**LLAMA_3, **shape(32, 4096, 32, 8, 128, 14336)},
+    "llama-3-70b": {**LLAMA_3, **shape(80, 8192, 64, 8, 128, 28672)},
+    "mistral-7b": {
+        **shape(32, 4096, 32, 8, 128, 14336),
+        "architectures": ["MistralForCausalLM"],
+        "model_type": "mistral",
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-05,
+        "vocab_size": 32768,
+        "max_position_embeddings": 32768,
+        "rope_theta": 1000000.0,
+        "sliding_window": None,
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
+    "qwen2.5-0.5b": {
+        **shape(24, 896, 14, 2, 64, 4864),
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-06,
+        "vocab_size": 151936,
+        "max_position_embeddings": 32768,
+        "rope_theta": 1000000.0,
+        "sliding_window": 32768,
+        "max_window_layers": 24,
+        "use_sliding_window": False,
+        "use_mrope": False,
+        "tie_word_embeddings": True,
+        "bos_token_id": 151643,
+        "eos_token_id": 151643,
+    },
+    "qwen3-0.6b": {**QWEN3, **shape(28, 1024, 16, 8, 128, 3072), "tie_word_embeddings": True},
+    "qwen3-8b": {**QWEN3, **shape(36, 4096, 32, 8, 128, 12288), "tie_word_embeddings": False},
+}
+
+
+def preset(name: str) -> dict[str, object]:
+    """The config of a preset. Raises AmkError where there is none of this name."""
+    if name not in PRESETS:
+        raise AmkError(f"preset '{name}' is unknown (known: {', '.join(PRESETS)})")
+    return dict(PRESETS[name])
