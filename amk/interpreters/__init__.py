@@ -1,0 +1,1 @@
+"""The CPU reference: interpreters for model, task and vm programs, in numpy."""
