@@ -1,0 +1,128 @@
+"""What fusions share: packs (when several matrices may become one, what it is called, where it is
+declared) and questions about who makes and uses a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from xdsl.dialects.builtin import SymbolRefAttr, TensorType
+from xdsl.ir import Attribute, Operation, SSAValue
+
+from amk.dialects import model
+from amk.ir.program import Pack, Tensor
+
+T = TypeVar("T", bound=Operation)
+
+MODULES = ("self_attn", "mlp")
+"""Name parts of a checkpoint that say no more than the name of the pack does."""
+
+
+class Packer:
+    """Declares packs at the head of a program."""
+
+    def __init__(self, program: model.ProgramOp):
+        self.block = program.body.block
+        declared = list(model.declarations(program))
+        self.names = {decl.symbol() for decl in declared}
+        self.tensors = {d.symbol(): d.plain() for d in declared if isinstance(d, model.WeightOp)}
+        self.last = declared[-1] if declared else None
+
+    def alike(self, linears: Sequence[model.LinearOp], attribute: str) -> list[Tensor] | None:
+        """The declared weights (or biases) of `linears`, when all have one and their rows can be
+        joined: the same columns and element type. None when they cannot."""
+        names = [model.symbol(getattr(linear, attribute)) for linear in linears]
+        found = [self.tensors[name] for name in names if name in self.tensors]
+        if len(found) != len(names) or len({(t.shape[1:], t.dtype) for t in found}) > 1:
+            return None
+        return found
+
+    def packable(self, linears: Sequence[model.LinearOp]) -> bool:
+        """Whether `linears` are one matrix: one input, used for nothing else, not yet fused with a
+        residual, normalized alike, and with weights and biases whose rows can be joined."""
+        first = linears[0]
+        same = all(
+            op.x is first.x and op.norm == first.norm and op.eps == first.eps and not op.residual
+            for op in linears
+        )
+        biased = any(op.bias for op in linears)
+        return (
+            same
+            and all(used_once(op.out) for op in linears)
+            and self.alike(linears, "weight") is not None
+            and (not biased or self.alike(linears, "bias") is not None)
+        )
+
+    def pack(
+        self,
+        what: str,
+        linears: Sequence[model.LinearOp],
+        mode: str,
+        layouts: tuple[str, ...],
+        head_dim: int = 0,
+    ) -> dict[str, Attribute]:
+        """Declares the packed weight (and bias) of `linears`: properties `weight` (and `bias`)."""
+        made: dict[str, Attribute] = {}
+        for attribute, suffix in (("weight", ""), ("bias", "_bias")):
+            tensors = self.alike(linears, attribute)
+            if tensors is None:
+                continue
+            sources = tuple(t.name for t in tensors)
+            shape = (sum(t.shape[0] for t in tensors), *tensors[0].shape[1:])
+            name = self.unique(pack_name(sources, what + suffix))
+            element = model.ELEMENTS[tensors[0].dtype]
+            pack = Pack(name, shape, tensors[0].dtype, mode, sources, layouts, head_dim)
+            self.declare(model.PackOp(pack, TensorType(element, shape)))
+            made[attribute] = SymbolRefAttr(name)
+        return made
+
+    def unique(self, name: str) -> str:
+        taken, n = name, 2
+        while taken in self.names:
+            taken, n = f"{name}.{n}", n + 1
+        return taken
+
+    def declare(self, op: model.PackOp) -> None:
+        if self.last is None:
+            self.block.insert_op_before(op, next(iter(self.block.ops)))
+        else:
+            self.block.insert_op_after(op, self.last)
+        self.last = op
+        self.names.add(op.symbol())
+
+
+def pack_name(sources: Sequence[str], what: str) -> str:
+    """`layers.3.qkv` for what was made of `model.layers.3.self_attn.q_proj.weight` and others."""
+    common: list[str] = []
+    for parts in zip(*(source.split(".") for source in sources), strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    prefix = [part for part in common if part not in MODULES]
+    return ".".join([*prefix[prefix[:1] == ["model"] :], what])
+
+
+CacheUser = model.AttentionOp | model.KvAppendOp
+
+
+def users_by_cache(program: model.ProgramOp) -> dict[str, list[CacheUser]]:
+    """The operators on each cache, in program order."""
+    users: dict[str, list[CacheUser]] = {}
+    for op in program.body.block.ops:
+        if isinstance(op, CacheUser):
+            users.setdefault(op.cache.string_value(), []).append(op)
+    return users
+
+
+def used_once(value: SSAValue) -> bool:
+    return len(list(value.uses)) == 1
+
+
+def producer(value: SSAValue | None, kind: type[T]) -> T | None:
+    """The op of class `kind` that makes `value`, if one does."""
+    return value.owner if value is not None and isinstance(value.owner, kind) else None
+
+
+def carried(op: model.LinearOp, *names: str) -> dict[str, Attribute]:
+    """Those of the properties `names` that `op` has."""
+    return {name: op.properties[name] for name in names if name in op.properties}
