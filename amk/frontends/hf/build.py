@@ -1,9 +1,10 @@
 """Unfused model IR of a decoder: `build_model(config, dtype, max_context) -> ModuleOp`.
 
-One operator per operator of Hugging Face's modeling code, so that the two can be read side by side; fusion is the
-passes' work. Types say where a value is rounded: what becomes a buffer in the fused form has element type `dtype`,
-the residual stream and what fusion keeps in registers is f32. Checkpoint tensors keep their names; KV caches are
-`layers.N.kv`, the rotary table is `rope`. Imports neither torch nor transformers.
+One operator per operator of Hugging Face's modeling code, so that the two can be read side by
+side; fusion is the passes' work. Types say where a value is rounded: what becomes a buffer in the
+fused form has element type `dtype`, the residual stream and what fusion keeps in registers is f32.
+Checkpoint tensors keep their names; KV caches are `layers.N.kv`, the rotary table is `rope`.
+Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xdsl.builder import Builder
-from xdsl.dialects.builtin import Attribute, FlatSymbolRefAttr, ModuleOp, TensorType
+from xdsl.dialects.builtin import Attribute, ModuleOp, SymbolRefAttr, TensorType
 from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import InsertPoint
 
@@ -21,22 +22,24 @@ from amk.errors import AmkError
 from amk.frontends.hf.config import DecoderConfig, tensor_shapes
 
 ROPE = "rope"
+TYPES = {"bf16": "bf16", "fp32": "f32", "f32": "f32"}
 
 
 def build_model(config: DecoderConfig, dtype: str, max_context: int) -> ModuleOp:
-    """A module with one `model.program @decode`: weights and caches of `dtype` (`f32` or `bf16`), caches of
-    `max_context` rows.
+    """A module with one `model.program @decode`.
 
-    Raises AmkError where `dtype` is neither, or the model has fewer than `max_context` positions.
+    Weights and KV caches have element type `dtype` (`bf16`, or `fp32`, which MLIR spells `f32`);
+    caches have `max_context` rows. Raises AmkError for another type, and where the model has fewer
+    positions.
     """
-    if dtype not in ("f32", "bf16"):
-        raise AmkError(f"element type '{dtype}' is not supported (supported: f32, bf16)")
+    if dtype not in TYPES:
+        raise AmkError(f"element type '{dtype}' is not supported (supported: {', '.join(TYPES)})")
     if not 1 <= max_context <= config.max_context:
         raise AmkError(
-            f"context of {max_context} tokens is outside 1 to {config.max_context} of '{config.name}'"
+            f"context of {max_context} tokens is outside the model's 1 to {config.max_context}"
         )
     program = model.ProgramOp.empty("decode")
-    _Decoder(config, dtype, max_context, program).build()
+    _Decoder(config, TYPES[dtype], max_context, program).build()
     return ModuleOp([program])
 
 
@@ -56,7 +59,7 @@ class _Decoder:
             self.insert(model.CacheOp(cache, self.rows, c.kv_heads, c.head_dim, element))
         self.insert(model.RopeTableOp(ROPE, c.inv_freq, c.rope_scale))
 
-        table = {"table": FlatSymbolRefAttr("model.embed_tokens.weight")}
+        table = {"table": SymbolRefAttr("model.embed_tokens.weight")}
         h = self.op(model.EmbedOp, "embed", [self.program.token], table, c.hidden, "f32")
         for i in range(c.layers):
             h = self.layer(f"model.layers.{i}", i, h)
@@ -77,7 +80,7 @@ class _Decoder:
         k = self.linear(f"{attn}.k_proj", f"l{i}.k_proj", x, c.kv_size, "f32", c.qkv_bias)
         v = self.linear(f"{attn}.v_proj", f"l{i}.v", x, c.kv_size, dtype, c.qkv_bias)
         q, k = self.rope(f"l{i}.q", q), self.rope(f"l{i}.k", k)
-        cache = FlatSymbolRefAttr(f"layers.{i}.kv")
+        cache = SymbolRefAttr(f"layers.{i}.kv")
         self.insert(model.KvAppendOp.create(operands=[k, v, self.pos], properties={"cache": cache}))
         y = self.insert(
             model.AttentionOp.build(
@@ -125,7 +128,7 @@ class _Decoder:
         return result
 
     def norm(self, weight: str, hint: str, x: SSAValue) -> SSAValue:
-        properties = {"weight": FlatSymbolRefAttr(weight), "eps": real(self.config.eps)}
+        properties = {"weight": SymbolRefAttr(weight), "eps": real(self.config.eps)}
         return self.op(model.RmsNormOp, hint, [x], properties, self.config.hidden, "f32")
 
     def linear(
@@ -138,14 +141,14 @@ class _Decoder:
         bias: bool = False,
         weight: str = "",
     ) -> SSAValue:
-        properties: dict[str, Attribute] = {"weight": FlatSymbolRefAttr(weight or f"{name}.weight")}
+        properties: dict[str, Attribute] = {"weight": SymbolRefAttr(weight or f"{name}.weight")}
         if bias:
-            properties["bias"] = FlatSymbolRefAttr(f"{name}.bias")
+            properties["bias"] = SymbolRefAttr(f"{name}.bias")
         return self.op(model.LinearOp, hint, [x], properties, n, dtype)
 
     def rope(self, hint: str, x: SSAValue) -> SSAValue:
         properties = {
-            "table": FlatSymbolRefAttr(ROPE),
+            "table": SymbolRefAttr(ROPE),
             "head_dim": size(self.config.head_dim),
         }
         n = model.extent(x)

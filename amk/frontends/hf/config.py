@@ -1,7 +1,7 @@
-"""A Hugging Face config.json as a plain description of a decoder: `parse_config(dict) -> DecoderConfig`.
+"""A Hugging Face config.json as a plain description of a decoder: `parse_config(dict)`.
 
-A config that asks for anything that this description cannot say is refused by the name of the field. Nothing here
-imports torch or transformers.
+A config that asks for anything that this description cannot say is refused by the name of the
+field. Nothing here imports torch or transformers.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class DecoderConfig:
         return count
 
     def check_tokens(self, tokens: Sequence[int], limit: int | None = None) -> None:
-        """Raise AmkError unless `tokens` is a prompt: not empty, within the vocabulary, at most `limit` long."""
+        """Raise AmkError unless `tokens` is a prompt: not empty, all in the vocabulary, and at most
+        `limit` long (default: the model's context)."""
         if not tokens:
             raise AmkError("prompt is empty")
         for t in tokens:
@@ -191,8 +192,8 @@ def _check_windows(fields: Fields, family: Family, config: DecoderConfig) -> Non
             if present:
                 raise fields.refuse("sliding_window")
             raise AmkError(
-                f"config field 'sliding_window' is absent, which means {window} to Hugging Face, and a window is "
-                f"not supported by family '{family.model_type}'"
+                f"config field 'sliding_window' is absent, which means {window} to Hugging Face, "
+                f"and a window is not supported by family '{family.model_type}'"
             )
     layer_types = fields.take("layer_types", None)
     if layer_types is not None and layer_types != ["full_attention"] * config.layers:
@@ -200,7 +201,7 @@ def _check_windows(fields: Fields, family: Family, config: DecoderConfig) -> Non
 
 
 def read_json(path: Path) -> dict[str, object]:
-    """The object in a JSON file. Raises AmkError where there is no such file, or no object in it."""
+    """The object in a JSON file. Raises AmkError where there is no file, or no object in it."""
     try:
         value: object = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

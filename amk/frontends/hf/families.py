@@ -1,6 +1,7 @@
-"""What each supported model family is made of: one entry per `model_type`, in terms of config fields.
+"""What each supported model family is made of: one entry per `model_type`.
 
-To add a family whose parts are all known: write an entry, and a test that compares it with Hugging Face.
+To add a family whose parts are all known: write an entry, and a test that compares it with
+Hugging Face.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ Switch = bool | str
 
 @dataclass(frozen=True)
 class Family:
-    """A decoder of the Llama kind: RMSNorm before attention and before a gated SiLU MLP, rotary embedding.
+    """A decoder of the Llama kind: rotary embedding, RMSNorm before attention and before a gated
+    SiLU MLP.
 
-    `max_context`, `kv_heads` and `window` are what Hugging Face assumes where the config does not say.
+    `max_context`, `kv_heads` and `window` are what Hugging Face assumes where a config is silent.
     """
 
     model_type: str
@@ -90,44 +92,29 @@ ONLY: Mapping[str, tuple[object, ...]] = {
 }
 """Fields that any family may have, with the values that mean what amk does."""
 
+REASONS: Mapping[str, str] = {
+    "only for training": """
+        attention_dropout hidden_dropout resid_pdrop embd_pdrop initializer_range tf_legacy_loss""",
+    "says where the config came from": """
+        _name_or_path _model_name_or_path name_or_path transformers_version""",
+    "each tensor of the checkpoint says its own element type": "torch_dtype dtype",
+    "only about what a Python call returns": """
+        use_cache return_dict output_attentions output_hidden_states torchscript""",
+    "only for classification heads": """
+        id2label label2id num_labels problem_type finetuning_task task_specific_params""",
+    "not used in greedy decoding of one sequence": """
+        pad_token_id unk_token_id sep_token_id cls_token_id decoder_start_token_id prefix""",
+    "a default of sampling, not of the model": """
+        do_sample temperature top_k top_p typical_p num_beams num_beam_groups num_return_sequences
+        diversity_penalty length_penalty repetition_penalty max_length min_length early_stopping
+        no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids begin_suppress_tokens
+        suppress_tokens forced_bos_token_id forced_eos_token_id exponential_decay_length_penalty
+        remove_invalid_values output_scores return_dict_in_generate""",
+    "only splits a product into equal parts": "chunk_size_feed_forward",
+    "only for another framework": "use_bfloat16 transformers.js_config",
+}
+
 IRRELEVANT: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "initializer_range"),
-        "only for training",
-    ),
-    **dict.fromkeys(
-        ("_name_or_path", "_model_name_or_path", "name_or_path", "transformers_version"),
-        "says where the config came from",
-    ),
-    **dict.fromkeys(
-        ("torch_dtype", "dtype"), "each tensor of the checkpoint says its own element type"
-    ),
-    **dict.fromkeys(
-        ("use_cache", "return_dict", "output_attentions", "output_hidden_states", "torchscript"),
-        "only about what a Python call returns",
-    ),
-    **dict.fromkeys(
-        ("id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params"),
-        "only for classification heads",
-    ),
-    **dict.fromkeys(
-        ("pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id", "decoder_start_token_id", "prefix"),
-        "not used in greedy decoding of one sequence",
-    ),
-    **dict.fromkeys(
-        (
-            "do_sample", "temperature", "top_k", "top_p", "typical_p", "num_beams", "num_beam_groups",
-            "num_return_sequences", "diversity_penalty", "length_penalty", "repetition_penalty", "max_length",
-            "min_length", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "early_stopping",
-            "bad_words_ids", "begin_suppress_tokens", "suppress_tokens", "forced_bos_token_id",
-            "forced_eos_token_id", "exponential_decay_length_penalty", "remove_invalid_values", "output_scores",
-            "return_dict_in_generate",
-        ),
-        "a default of sampling, not of the model",
-    ),
-    "chunk_size_feed_forward": "only splits a product into equal parts",
-    "tf_legacy_loss": "only for training",
-    "use_bfloat16": "only for another framework",
-    "transformers.js_config": "only for another framework",
-}  # fmt: skip
+    name: why for why, names in REASONS.items() for name in names.split()
+}
 """Fields that any family may have and that change nothing, and why."""

@@ -1,4 +1,4 @@
-"""Strict reading of a config.json: every field is consumed, known to be irrelevant, or refused by name."""
+"""Strict reading of a config.json: a field is consumed, known to be irrelevant, or refused."""
 
 from __future__ import annotations
 

@@ -1,17 +1,22 @@
 """base ** x in float32, equal bit for bit to what PyTorch computes on an AVX-512 CPU.
 
-RoPE frequencies are 1 / theta ** (2i / d), computed by Hugging Face with PyTorch in float32. PyTorch takes blocks of 32
-elements through SLEEF's vectorized `powf` (error up to 1 ulp) and what is left through the C library's (practically
-correctly rounded). One ulp of a frequency is 1e-3 radians at position 10,000, so the same rounding is worth having.
-This is SLEEF's algorithm (`xpowf`, double-float arithmetic with FMA; Boost Software License 1.0) on NumPy arrays.
+RoPE frequencies are 1 / theta ** (2i / d), which Hugging Face computes in float32 PyTorch. PyTorch
+takes blocks of 32 elements through SLEEF's vectorized `powf` (error up to 1 ulp) and what is left
+through the C library's (practically correctly rounded). A position multiplies the error of a
+frequency, so the same rounding is worth having. This is SLEEF's algorithm (`xpowf`: double-float
+arithmetic with FMA; Boost Software License 1.0) on NumPy arrays.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-F32 = NDArray[np.float32]
+F32 = NDArray[np.floating[Any]]
+"""Arrays of float32: the stubs of NumPy do not see that float32 operations stay float32."""
+
 Pair = tuple[F32, F32]
 """An unevaluated sum of two float32 numbers, the second at most half an ulp of the first."""
 
@@ -34,7 +39,8 @@ def _f(value: float, like: F32) -> F32:
 
 
 def _fma(a: F32, b: F32, c: F32) -> F32:
-    """a * b + c rounded once: the float64 product is exact, the float64 sum is rounded to odd and then to float32."""
+    """a * b + c rounded once: the float64 product is exact, the float64 sum is rounded to odd, and
+    that to float32."""
     p, d = a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64)
     s = p + d
     t = s - p
@@ -79,7 +85,7 @@ def _add1(x: Pair, y: F32) -> Pair:
 
 
 def _div(n: Pair, d: Pair) -> Pair:
-    t = np.float32(1) / d[0]
+    t = _f(1, d[0]) / d[0]
     s = n[0] * t
     u = _fma(t, n[0], -s)
     v = _fma(-d[1], t, _fma(-d[0], t, _f(1, t)))
@@ -105,7 +111,7 @@ def _log(d: F32) -> Pair:
     """Natural logarithm: exponent * ln 2 + 2 artanh((m - 1) / (m + 1)) with 0.75 <= m < 1.5."""
     m, e = np.frexp(d)
     low = m < np.float32(0.75)
-    m = np.where(low, m * np.float32(2), m).astype(np.float32)
+    m = np.where(low, m + m, m)
     exponent = np.where(low, e - 1, e).astype(np.float32)
     x = _div(_sum(_f(-1, m), m), _sum(_f(1, m), m))
     x2 = _square(x)
@@ -114,15 +120,15 @@ def _log(d: F32) -> Pair:
     )
     third = (_f(0.66666662693023681640625, m), _f(3.69183861259614332084311e-09, m))
     ln2 = (_f(0.69314718246459960938, m), _f(-1.904654323148236017e-09, m))
-    s = _add_smaller(_mul1(ln2, exponent), (x[0] * np.float32(2), x[1] * np.float32(2)))
+    s = _add_smaller(_mul1(ln2, exponent), (x[0] + x[0], x[1] + x[1]))
     return _add_smaller(s, _mul(_mul(x2, x), _add(_mul1(x2, t), third)))
 
 
 def _exp(d: Pair) -> F32:
     """e ** d: 2 ** q times a polynomial of d - q ln 2."""
-    q = np.rint((d[0] + d[1]) * np.float32(1.4426950408889634)).astype(np.float32)
-    s = _add1(d, q * np.float32(-0.693145751953125))
-    s = _add1(s, q * np.float32(-1.428606765330187045e-06))
+    q = np.rint((d[0] + d[1]) * _f(1.4426950408889634, d[0]))
+    s = _add1(d, q * _f(-0.693145751953125, q))
+    s = _add1(s, q * _f(-1.428606765330187045e-06, q))
     head = s[0] + s[1]
     s = (head, (s[0] - head) + s[1])
     u = _poly(

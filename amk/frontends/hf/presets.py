@@ -1,4 +1,4 @@
-"""Configs of well-known models with their real shapes, as their config.json gives them, for `random:PRESET`."""
+"""Configs of well-known models with their real shapes, for `random:PRESET`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Inverse frequencies of rotary position embeddings from a config, with the roundings of Hugging Face.
+"""Inverse frequencies of rotary embedding from a config, rounded as Hugging Face rounds them.
 
-Every operation is the float32 operation that `transformers.modeling_rope_utils` performs with PyTorch, in its order:
-`c / tensor` there is `tensor.reciprocal() * c`, hence the reciprocals here.
+Every operation is the float32 operation that `transformers.modeling_rope_utils` performs with
+PyTorch, in its order: `c / tensor` there is `tensor.reciprocal() * c`, hence the reciprocals here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def default_frequencies(theta: float, head_dim: int) -> F32:
 
 
 def llama3_frequencies(inv: F32, factor: float, low: float, high: float, context: int) -> F32:
-    """Llama 3.1: long wavelengths are divided by `factor`, short ones kept, those between interpolated."""
+    """Llama 3.1: frequencies of long wavelengths are divided by `factor`, those of short ones kept,
+    those between interpolated."""
     wavelength = ONE / inv * np.float32(2 * math.pi)
     long = wavelength > np.float32(context / low)
     short = wavelength < np.float32(context / high)
@@ -38,8 +39,8 @@ def llama3_frequencies(inv: F32, factor: float, low: float, high: float, context
 def read_rope(config: Fields, head_dim: int, max_context: int) -> tuple[tuple[float, ...], float]:
     """Frequencies (head_dim / 2 float32 values) and the factor of cos and sin.
 
-    Reads `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before), and refuses a config in which
-    the two disagree.
+    Reads `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before), and
+    refuses a config in which the two disagree.
     """
     theta = config.number("rope_theta", DEFAULT_THETA)
     old, new = config.take("rope_scaling", None), config.take("rope_parameters", None)
