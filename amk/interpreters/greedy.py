@@ -3,8 +3,8 @@
 A wave looks at the head of every queue once. Heads that are enabled and run the same kernel in the
 same step are one numpy call per contiguous range of tiles: each of them could run first, they read
 what is already published and write different tiles, so this is one of the legal interleavings. What
-a queue waits for is asked once per wave and per kind of wait, not once per SM: 132 SMs that poll the
-same vector share one look at its epochs.
+queues wait for is asked once per wave and per kind of wait: 132 SMs that poll the same vector share
+one look at its epochs.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Memory(Protocol):
 
 def silu(x: F32) -> F32:
     """x * sigmoid(x); below -80 the result is under 1e-33 and the clip only avoids an overflow."""
-    return x / (1 + np.exp(-np.maximum(x, np.float32(-80))))
+    return np.divide(x, 1 + np.exp(-np.maximum(x, np.float32(-80))))
 
 
 def normalize(x: F32, weight: F32, eps: float) -> F32:
@@ -94,7 +94,7 @@ def gemv(k: Gemv, lo: int, hi: int, mem: Memory) -> None:
         assert k.rope
         turn(k, a, y, mem.lookup(k.rope, mem.pos))
     if k.epilogue == "swiglu":
-        mem.write(k.out, a // 2, b // 2, silu(y[0::2]) * y[1::2])
+        mem.write(k.out, a // 2, b // 2, np.multiply(silu(y[0::2]), y[1::2]))
         return
     if k.res_in and k.res_out:
         y = y + mem.read(k.res_in, a, b)
@@ -116,7 +116,7 @@ def turn(k: Gemv, a: int, y: F32, table: F32) -> None:
 
 
 def candidates(y: F32, first: int, tile: int, tiles: int) -> F32:
-    """(largest value, its row) of each tile of `y`, whose first row is `first`; lowest row on a tie."""
+    """(largest value, its row) of each tile of `y`, which starts at row `first`; ties: lowest."""
     result = np.empty((tiles, 2), np.float32)
     full = y.size // tile
     if full:
@@ -170,7 +170,7 @@ def attention(k: Attention, lo: int, hi: int, mem: Memory) -> None:
 
 
 def attended(k: Attention, head: int, split: int, mem: Memory) -> tuple[F32, F32]:
-    """Keys and values of one tile; a row that the tile appends itself does not come from the cache."""
+    """Keys and values of one tile; a row that the tile appends does not come from the cache."""
     owner = (mem.pos // k.chunk) % k.splits == split if k.splits > 1 else True
     if k.k is None or k.v is None:
         return mem.cached(k.cache, head, rows_of_split(k, split, mem.pos + 1))

@@ -69,7 +69,7 @@ class Storage:
         return round_to(values, self.program.caches[cache].dtype)
 
     def check_step(self, token: int, pos: int, steps: int) -> None:
-        """Raises AmkError unless steps at positions [pos, pos + steps) fit, starting with `token`."""
+        """Raises AmkError unless `token` and positions [pos, pos + steps) are in range."""
         if pos < 0 or steps < 1 or pos + steps > self.rows:
             raise AmkError(
                 f"positions [{pos}, {pos + steps}) do not fit the caches' {self.rows} rows"

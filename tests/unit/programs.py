@@ -7,6 +7,7 @@ one kernel per operator, a barrier after each, and covers the kernels that `fuse
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -91,7 +92,7 @@ def tensors(t: Tiny) -> dict[str, Tensor]:
     return {name: Tensor(name, shape, t.dtype) for name, shape in shapes.items()}
 
 
-def weights(t: Tiny, seed: int = 0):
+def weights(t: Tiny, seed: int = 0) -> Callable[[str], F32]:
     """Random weights by name, float32."""
     shapes = {name: tensor.shape for name, tensor in tensors(t).items()}
 
@@ -107,7 +108,7 @@ def inv_freq(t: Tiny) -> tuple[float, ...]:
     return tuple(t.theta ** (-2 * i / t.head_dim) for i in range(t.head_dim // 2))
 
 
-def reference(t: Tiny, get, ids: list[int]) -> np.ndarray:
+def reference(t: Tiny, get: Callable[[str], F32], ids: list[int]) -> np.ndarray:
     """Logits [len(ids), vocab] in float64, written from the model's definition."""
 
     def w(name: str) -> np.ndarray:
@@ -149,7 +150,7 @@ def reference(t: Tiny, get, ids: list[int]) -> np.ndarray:
 
 
 class Builder:
-    """Adds kernels to a program and their tiles to queues, with the waits of one of the two modes."""
+    """Adds kernels to a program, their tiles to queues, and the waits of one of the two modes."""
 
     def __init__(self, t: Tiny, name: str) -> None:
         self.t = t
