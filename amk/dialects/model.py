@@ -49,7 +49,7 @@ from xdsl.printer import Printer
 from xdsl.traits import IsolatedFromAbove, IsTerminator, NoTerminator, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
-from amk.ir.program import DTYPES, KvCache, Pack, RopeTable, Tensor
+from amk.ir.program import KvCache, Pack, RopeTable, Tensor
 
 TOKEN = TensorType(i32, [1])
 Size = IntegerAttr[I64]
@@ -107,9 +107,9 @@ class WeightOp(Declaration):
 
     def verify_(self) -> None:
         _, dtype = tensor_of(self.type)
-        if dtype not in DTYPES:
+        if dtype not in ("f32", "bf16"):
             raise VerifyException(
-                f"weight @{self.sym_name.data} has element type {dtype}, not f32 or bf16 (C1)"
+                f"weight @{self.sym_name.data} has element type {dtype}, not f32 or bf16 (D1)"
             )
 
 
@@ -174,18 +174,18 @@ class PackOp(Declaration):
         p = self.plain()
         if p.mode not in ("concat", "interleave"):
             raise VerifyException(
-                f"pack @{p.name} mode is concat or interleave, got '{p.mode}' (C1)"
+                f"pack @{p.name} mode is concat or interleave, got '{p.mode}' (D2)"
             )
         if not p.sources or len(p.sources) != len(p.layouts):
             raise VerifyException(
-                f"pack @{p.name} has {len(p.sources)} sources, {len(p.layouts)} layouts (C1)"
+                f"pack @{p.name} has {len(p.sources)} sources, {len(p.layouts)} layouts (D2)"
             )
         for layout in p.layouts:
             if layout not in ("rows", "rope"):
-                raise VerifyException(f"pack @{p.name} layout is rows or rope, got '{layout}' (C2)")
+                raise VerifyException(f"pack @{p.name} layout is rows or rope, got '{layout}' (D3)")
         if "rope" in p.layouts and (p.head_dim <= 0 or p.head_dim % 2):
             raise VerifyException(
-                f"pack @{p.name} needs an even positive head_dim, got {p.head_dim} (C2)"
+                f"pack @{p.name} needs an even positive head_dim, got {p.head_dim} (D3)"
             )
 
 
@@ -223,11 +223,11 @@ class CacheOp(Declaration):
         c = self.plain()
         if min(c.rows, c.heads, c.head_dim) <= 0:
             raise VerifyException(
-                f"cache @{c.name} has an empty dimension {c.rows}x{c.heads}x{c.head_dim} (C1)"
+                f"cache @{c.name} has an empty dimension {c.rows}x{c.heads}x{c.head_dim} (D4)"
             )
         if c.dtype not in ("f32", "bf16"):
             raise VerifyException(
-                f"cache @{c.name} has element type {c.dtype}, not f32 or bf16 (C2)"
+                f"cache @{c.name} has element type {c.dtype}, not f32 or bf16 (D5)"
             )
 
 
@@ -271,7 +271,7 @@ class RopeTableOp(Declaration):
 
     def verify_(self) -> None:
         if not self.plain().inv_freq:
-            raise VerifyException(f"rope table @{self.sym_name.data} is empty (C1)")
+            raise VerifyException(f"rope table @{self.sym_name.data} is empty (D6)")
 
 
 def decimal(value: float) -> str:
