@@ -126,16 +126,19 @@ def _pass_class(name: str) -> type[ModulePass]:
 
 def _build(spec: ArgSpec) -> ModulePass:
     cls = _pass_class(spec.name)
-    known = _options(spec.name)
-    for name in spec.parameters:
-        if name not in known:
-            names = ", ".join(sorted(name.replace("_", "-") for name in known)) or "none"
-            dashed = name.replace("_", "-")
-            raise PipelineError(f"pass '{spec.name}' has no option '{dashed}' (options: {names})")
-    try:
-        return cls.from_pass_spec(spec)
-    except ValueError as error:
-        raise PipelineError(f"pass '{spec.name}': {one_line(error)}") from error
+    types = {field.name: str(field.type) for field in fields(cls) if field.init}
+    for name, values in spec.parameters.items():
+        option = name.replace("_", "-")
+        if name not in types:
+            known = ", ".join(sorted(types)).replace("_", "-") or "none"
+            raise PipelineError(f"pass '{spec.name}' has no option '{option}' (options: {known})")
+        try:
+            cls.from_pass_spec(ArgSpec(spec.name, {name: values}))
+        except ValueError as error:
+            given = ",".join(map(str, values))
+            message = f"option '{option}' of pass '{spec.name}' is {types[name]}, got '{given}'"
+            raise PipelineError(message) from error
+    return cls.from_pass_spec(spec)
 
 
 def one_line(error: BaseException, name: str = "") -> str:

@@ -42,7 +42,7 @@ class Quant(StrEnum):
 
 
 class Sync(StrEnum):
-    flagged = "flagged"
+    flags = "flags"
     counters = "counters"
 
 
@@ -102,14 +102,14 @@ def compile(
         int | None,
         typer.Option(help="Longest sequence, which sizes the KV cache.  [default: the model's, at most 4096]"),
     ] = None,
-    sync: SyncOption = Sync.flagged,
+    sync: SyncOption = Sync.flags,
     dump_ir: Annotated[bool, typer.Option("--dump-ir", help="Write the IR of each of the four levels.")] = False,
     json: Json = False,
 ) -> None:
     """Compile MODEL for NUM_SMS SMs, prove the schedule, and write program, certificate and report."""
     if quant is not Quant.none:
         raise Later(f"--quant {quant.value}: not in this version")
-    from amk.tools.compile import compile_to
+    from amk.tools.compile import compile_to, show
     from amk.tools.console import finish, results
 
     with results() as out:
@@ -123,7 +123,7 @@ def compile(
             sync=sync.value,
             dump_ir=dump_ir,
         )
-        finish(out, report.data, json, report.show)
+        finish(out, report, json, lambda console: show(report, console))
 
 
 @app.command(
@@ -142,7 +142,7 @@ def generate(
     device: DeviceOption = Device.cpu,
     dtype: DtypeOption = None,
     num_sms: SmsOption = 132,
-    sync: SyncOption = Sync.flagged,
+    sync: SyncOption = Sync.flags,
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare with the greedy tokens of Hugging Face in fp32.")
     ] = False,

@@ -16,9 +16,9 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -47,6 +47,21 @@ def finish(stdout: TextIO, result: Result, as_json: bool, show: Callable[[Consol
         show(Console(file=stdout, highlight=False, soft_wrap=True))
 
 
+class Step:
+    """One line of progress."""
+
+    def __init__(self, progress: Progress, task: TaskID, what: str):
+        self.progress, self.task, self.what = progress, task, what
+
+    def describe(self, detail: str) -> None:
+        """Say what is being done just now."""
+        self.progress.update(self.task, description=f"{self.what}: {detail}")
+
+    def advance(self) -> None:
+        """One more of the items is done."""
+        self.progress.advance(self.task)
+
+
 class Steps:
     """Progress on standard error: a spinner while a step runs, a bar where the number of items is known.
 
@@ -57,9 +72,8 @@ class Steps:
         console = Console(file=sys.stderr)
         self.progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -67,11 +81,11 @@ class Steps:
         )
 
     @contextmanager
-    def step(self, what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-        """Show `what` until the block ends; the yielded function marks one of `total` items done."""
+    def step(self, what: str, total: int | None = None) -> Iterator[Step]:
+        """Show `what`, out of `total` items if their number is known, until the block ends."""
         task = self.progress.add_task(what, total=total)
         try:
             with self.progress:
-                yield lambda: self.progress.advance(task)
+                yield Step(self.progress, task, what)
         finally:
             self.progress.remove_task(task)

@@ -1,0 +1,162 @@
+"""From a model's configuration to a proved program and its files: the one place that drives the levels.
+
+Nothing here reads weights or imports torch: a program depends on the configuration alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.utils.exceptions import DiagnosticException
+
+from amk.dialects.vm import program_of
+from amk.errors import AmkError
+from amk.frontends.hf.build import build_model
+from amk.frontends.hf.config import DecoderConfig
+from amk.ir.program import Program
+from amk.mlir import build_passes, make_context, one_line, print_module
+from amk.report import describe, render
+from amk.verify import verify_program
+
+PIPELINE = "lower"
+LEVELS = ("model", "task", "sched", "vm")
+IR_FILES = dict(zip(LEVELS, ("00-model.mlir", "10-task.mlir", "20-sched.mlir", "30-vm.mlir"), strict=True))
+FILES = (*IR_FILES.values(), "kernel.cu", "kernel.cubin", "certificate.json", "report.md", "report.json")
+"""Everything that `write_outputs` may write."""
+
+ELEMENTS = {"bf16": "bf16", "fp32": "f32"}
+"""Element types of the IR by the names that the command line uses."""
+
+DEFAULT_CONTEXT = 4096
+"""Rows of the KV cache when nobody says how many, unless the model has fewer."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program that was proved, the module of each level, and the seconds of each step."""
+
+    config: DecoderConfig
+    dtype: str
+    max_context: int
+    arch: str
+    sync: str
+    modules: dict[str, ModuleOp]
+    program: Program
+    seconds: dict[str, float]
+
+
+@dataclass
+class Clock:
+    """Times named steps and tells `started` of each."""
+
+    started: Callable[[str], None]
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self.started(name)
+        start = perf_counter()
+        yield
+        self.seconds[name] = perf_counter() - start
+
+
+def compile_model(
+    config: DecoderConfig,
+    *,
+    num_sms: int = 132,
+    dtype: str = "bf16",
+    max_context: int | None = None,
+    arch: str = "sm_90a",
+    sync: str = "flags",
+    started: Callable[[str], None] = lambda step: None,
+) -> Compiled:
+    """Lower a model through all levels and prove the result; `started` hears the name of each step.
+
+    Raises AmkError when the model cannot be compiled so, and when the proof fails.
+    """
+    if num_sms < 1:
+        raise AmkError(f"--num-sms: must be positive, got {num_sms}")
+    max_context = context_length(config, max_context)
+    clock = Clock(started)
+    ctx = make_context()
+    with clock.step("build-model"):
+        module = build_model(config, ELEMENTS[dtype], max_context)
+    modules = {"model": module.clone()}
+    for p in build_passes(f"{PIPELINE}{{num-sms={num_sms} sync={sync}}}"):
+        if p.name.startswith("convert-") and not p.name.startswith("convert-model"):
+            modules[p.name.split("-")[1]] = module.clone()
+        with clock.step(p.name):
+            try:
+                p.apply(ctx, module)
+            except DiagnosticException as error:
+                raise AmkError(f"{p.name}: {one_line(error)}") from error
+    modules["vm"] = module
+    with clock.step("prove"):
+        program = program_of(module)
+        violations = verify_program(program)
+    if violations:
+        raise AmkError(f"REJECTED: {violations[0]}")
+    return Compiled(config, dtype, max_context, arch, sync, modules, program, clock.seconds)
+
+
+def context_length(config: DecoderConfig, wanted: int | None) -> int:
+    """Rows of the KV cache: what was asked for, or the model's own limit, at most DEFAULT_CONTEXT.
+
+    Raises AmkError when the model cannot go so far.
+    """
+    limit = config.max_context
+    if wanted is None:
+        return min(limit, DEFAULT_CONTEXT)
+    if not 1 <= wanted <= limit:
+        raise AmkError(f"--max-context: must be from 1 to the model's {limit}, got {wanted}")
+    return wanted
+
+
+def count_ops(module: ModuleOp) -> int:
+    """Number of operations in a module, the module itself not counted."""
+    return sum(1 for _ in module.walk()) - 1
+
+
+def write_outputs(compiled: Compiled, folder: Path, *, dump_ir: bool) -> dict[str, Any]:
+    """Write the files of a compiled program into `folder`; returns what `report.json` says."""
+    texts = {"vm": print_module(compiled.modules["vm"])}
+    if dump_ir:
+        texts |= {level: print_module(compiled.modules[level]) for level in LEVELS[:-1]}
+        for level, text in texts.items():
+            (folder / IR_FILES[level]).write_text(text)
+    notes = write_kernel(compiled, folder)
+    certificate = {
+        "format": 1,
+        "program": compiled.program.name,
+        "program_sha256": hashlib.sha256(texts["vm"].encode()).hexdigest(),
+        "sms": len(compiled.program.queues),
+        "instructions": sum(map(len, compiled.program.queues)),
+        "verdict": "safe",
+        "verified_by": [name for name in compiled.seconds if name.startswith("verify-")] + ["prove"],
+    }
+    _write_json(folder / "certificate.json", certificate)
+    report = describe(compiled, notes) | {"program_sha256": certificate["program_sha256"]}
+    report["files"] = sorted([f.name for f in folder.iterdir()] + ["report.json", "report.md"])
+    _write_json(folder / "report.json", report)
+    (folder / "report.md").write_text(render(report))
+    return report
+
+
+def write_kernel(compiled: Compiled, folder: Path) -> list[str]:
+    """Write kernel.cu and kernel.cubin as far as this machine can; returns why something was left out.
+
+    This is where the CUDA backend plugs in.
+    """
+    return ["kernel.cu, kernel.cubin: this version has no CUDA backend"]
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")

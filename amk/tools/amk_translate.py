@@ -1,0 +1,70 @@
+"""`amk-translate`: between the IR and what is not IR.
+
+    amk-translate -t model config.json      the model IR of a Hugging Face configuration
+    amk-translate -t cuda 30-vm.mlir        the CUDA source of a vm program
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from amk.mlir import load_module, make_context, print_module, verify_module
+from amk.tools.driver import UsageError, run_tool
+from amk.universe import TARGET_NAMES
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser that reports a wrong command line as every tool of amk does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def to_model(args: argparse.Namespace) -> str:
+    """The model IR of the `config.json` that was named."""
+    from amk.compiler import ELEMENTS, context_length
+    from amk.frontends.hf.build import build_model
+    from amk.frontends.hf.config import parse_config, read_json
+
+    config = parse_config(read_json(Path(args.file)))
+    rows = context_length(config, args.max_context)
+    return print_module(build_model(config, ELEMENTS[args.dtype], rows))
+
+
+def to_cuda(args: argparse.Namespace) -> str:
+    """The CUDA source of the vm program in the file that was named."""
+    from amk.dialects.vm import program_of
+
+    module = load_module(make_context(), args.file)
+    verify_module(module, args.file)
+    program = program_of(module)
+    raise UsageError(f"-t cuda: not in this version (program '{program.name}')")
+
+
+TARGETS: dict[str, Callable[[argparse.Namespace], str]] = {"model": to_model, "cuda": to_cuda}
+
+
+def main() -> None:
+    def body() -> None:
+        parser = OneLineParser("amk-translate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+        parser.add_argument("file", help="config.json for -t model, else IR")
+        parser.add_argument("-t", "--target", required=True, choices=("model", *TARGET_NAMES))
+        parser.add_argument("-o", "--output-file", type=Path, help="write there instead of standard output")
+        parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="for -t model")
+        parser.add_argument("--max-context", type=int, help="rows of the KV cache, for -t model")
+        args = parser.parse_args()
+        text = TARGETS[args.target](args)
+        if args.output_file:
+            args.output_file.write_text(text)
+        else:
+            sys.stdout.write(text)
+
+    run_tool(body)
+
+
+if __name__ == "__main__":
+    main()

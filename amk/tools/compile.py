@@ -1,0 +1,56 @@
+"""`amk compile`: a model's configuration to a folder of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from amk.compiler import FILES, compile_model, write_outputs
+from amk.frontends.hf.source import open_model
+from amk.report import rows
+from amk.tools.console import Result, Steps
+from amk.tools.output import output_folder
+
+
+def compile_to(
+    model: str,
+    output: Path,
+    *,
+    arch: str,
+    num_sms: int,
+    dtype: str,
+    max_context: int | None,
+    sync: str,
+    dump_ir: bool,
+) -> Result:
+    """Compile and write everything to `output`, or nothing. Returns what `report.json` says."""
+    steps = Steps()
+    with output_folder(output, FILES) as folder:
+        with steps.step(f"opening {model}"):
+            config = open_model(model).config
+        with steps.step("compiling") as step:
+            compiled = compile_model(
+                config,
+                num_sms=num_sms,
+                dtype=dtype,
+                max_context=max_context,
+                arch=arch,
+                sync=sync,
+                started=step.describe,
+            )
+        with steps.step("writing"):
+            report = write_outputs(compiled, folder, dump_ir=dump_ir)
+    return report | {"output": str(output)}
+
+
+def show(report: Result, console: Console) -> None:
+    """Print the report for a person."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in rows(report):
+        table.add_row(name, value)
+    console.print(table)
+    for note in report["notes"]:
+        console.print(f"left out: {note}", markup=False)
+    console.print(f"written to {report['output']}: {', '.join(report['files'])}", markup=False)

@@ -1,0 +1,128 @@
+"""amk-opt and amk-translate: how they start, what they accept, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+
+from amk.frontends.hf.presets import preset
+from tests.unit.tools.shell import refusal, run
+
+EMPTY = "builtin.module {\n}\n"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "config.json"
+    path.write_text(json.dumps(preset("tiny")))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model_ir(config: Path) -> Path:
+    done = run("amk-translate", "-t", "model", config)
+    assert done.returncode == 0, done.stderr
+    path = config.with_name("model.mlir")
+    path.write_text(done.stdout)
+    return path
+
+
+@pytest.mark.parametrize("tool", ["amk_opt", "amk_translate"])
+def test_tools_import_neither_torch_nor_transformers(tool: str) -> None:
+    heavy = "{'torch', 'transformers', 'rich', 'networkx'} & set(sys.modules)"
+    code = f"import sys, amk.tools.{tool}; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_amk_opt_starts_in_less_than_300_ms() -> None:
+    def start() -> float:
+        before = perf_counter()
+        assert run("amk-opt", stdin=EMPTY).returncode == 0
+        return perf_counter() - before
+
+    # The best of several runs is what the program costs; the rest is what else the machine does.
+    assert min(start() for _ in range(7)) < 0.3
+
+
+def test_output_is_a_fixed_point(model_ir: Path, tmp_path: Path) -> None:
+    once = run("amk-opt", model_ir).stdout
+    again = run("amk-opt", stdin=once).stdout
+    assert "model.program" in once
+    assert once == again
+
+
+@pytest.mark.parametrize("sync", ["flags", "counters"])
+def test_a_named_pipeline_lowers_to_a_program_that_loads_again(model_ir: Path, sync: str) -> None:
+    done = run("amk-opt", model_ir, "-p", f"lower{{num-sms=4 sync={sync}}}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("vm.queue") == 4
+    again = run("amk-opt", stdin=done.stdout)
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+
+
+def test_an_output_file_is_written_only_when_all_went_well(model_ir: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mlir"
+    refusal("amk-opt", model_ir, "-p", "lower{num-sms=100000}", "-o", target)
+    assert not target.exists()
+    assert run("amk-opt", model_ir, "-o", target).returncode == 0
+    assert target.read_text() == run("amk-opt", model_ir).stdout
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "message"),
+    [
+        ("lowr", "unknown pass or pipeline 'lowr', did you mean 'lower'"),
+        ("zzz", "unknown pass or pipeline 'zzz'"),
+        ("lower{colour=1}", "pipeline 'lower' has no option 'colour'"),
+        ("insert-sync{num-sms=1}", "pass 'insert-sync' has no option 'num-sms' (options: sync)"),
+        ("lower{num-sms=many}", "option 'num-sms' of pass 'choose-tiles' is int, got 'many'"),
+        ("lower{", "pipeline: expected argument name here"),
+        ("lower{num-sms=0}", "num-sms must be positive, got 0"),
+        ("lower{num-sms=100000}", "exceeds the"),
+    ],
+)
+def test_a_wrong_pipeline_is_one_line(model_ir: Path, pipeline: str, message: str) -> None:
+    assert message in refusal("amk-opt", model_ir, "-p", pipeline)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("builtin.module {", "stdin:1:17: "),
+        ("model.nonsense", "operation model.nonsense is not registered"),
+        ("func.func @f() { func.return }", "operation func.func is not registered"),
+        ("vm.program @p {\n  vm.counters many\n}", "stdin:2:"),
+        ("\x00\x01", "stdin:1:1: "),
+    ],
+)
+def test_malformed_ir_is_one_line_with_its_place(text: str, message: str) -> None:
+    assert message in refusal("amk-opt", stdin=text)
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    assert "no such file" in refusal("amk-opt", tmp_path / "missing.mlir")
+    assert "is a directory" in refusal("amk-opt", tmp_path)
+    assert "unrecognized arguments" in refusal("amk-opt", "--frobnicate")
+
+
+def test_translate_refuses_by_the_name_of_the_field(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(preset("tiny") | {"hidden_act": "gelu"}))
+    assert "'hidden_act' = \"gelu\"" in refusal("amk-translate", "-t", "model", path)
+    path.write_text("{")
+    assert "not valid JSON" in refusal("amk-translate", "-t", "model", path)
+    assert "does not exist" in refusal("amk-translate", "-t", "model", tmp_path / "no.json")
+    assert "invalid choice" in refusal("amk-translate", "-t", "fortran", path)
+
+
+def test_translate_bounds_the_context(config: Path) -> None:
+    done = run("amk-translate", "-t", "model", config, "--max-context", "33")
+    assert "rows 33 " in done.stdout
+    message = refusal("amk-translate", "-t", "model", config, "--max-context", "513")
+    assert message == "--max-context: must be from 1 to the model's 512, got 513"
