@@ -20,7 +20,7 @@ from amk.interpreters.kernels import Rows, execute
 from amk.interpreters.storage import Outputs, Storage, Weights, refs
 from amk.ir.kernels import Access, Ref
 from amk.ir.packs import F32, round_bf16
-from amk.ir.program import Program, Run, Wait
+from amk.ir.program import Declarations, Program, Run, Wait
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ def one_owner(program: Program) -> bool:
 class GreedyMemory:
     """Memory of one instruction, or of several that run as one call."""
 
-    def __init__(self, program: Program, storage: Storage) -> None:
+    def __init__(self, program: Declarations, storage: Storage) -> None:
         self.program, self.storage = program, storage
         self.pos = self.step = 0
         self.sm = self.index = -1
         self.kernel = ""
         self.emitted: dict[int, int] = {}
-        self.next = Outputs(program).next
+        self.outputs = Outputs(program)
         self.info = {b.name: (b.length, b.word, b.uses) for b in program.buffers.values()}
         self.bf16 = {b.name for b in program.buffers.values() if b.dtype == "bf16"}
         self.epochs: dict[str, NDArray[np.int64]] = {
@@ -103,6 +103,16 @@ class GreedyMemory:
 
     def fault(self, message: str) -> FaultError:
         return FaultError(Fault(self.sm, self.index, self.kernel, self.step, message))
+
+    def give(self, token: int) -> None:
+        """The host writes the token that this step embeds, as the step before would have."""
+        ref = self.outputs.token
+        if ref is None:
+            return
+        _, word, uses = self.info[ref.buffer]
+        self.storage.buffer(ref.buffer, 0)[ref.offset] = token
+        if ref.buffer in self.epochs:
+            self.epochs[ref.buffer][ref.offset // word] = epoch(uses, ref.use, self.step - 1)
 
     def place(self, ref: Ref, lo: int, hi: int) -> tuple[int, int]:
         a, b = ref.offset + lo, ref.offset + hi
@@ -134,7 +144,7 @@ class GreedyMemory:
         if epochs is not None:
             _, word, uses = self.info[ref.buffer]
             epochs[a // word : -(-b // word)] = epoch(uses, ref.use, self.step)
-        if self.next is not None and ref.buffer == self.next.buffer:
+        if self.outputs.next is not None and ref.buffer == self.outputs.next.buffer:
             self.emitted[self.step] = int(values[0])
 
     def weight(self, name: str, lo: int, hi: int) -> F32:
@@ -197,7 +207,8 @@ class GreedyEngine:
         """Runs `steps` steps from position `pos` on; the first embeds `token`. Gives the tokens."""
         self.storage.check_step(token, pos, steps)
         first, end = self.step, self.step + steps
-        self.give(token, first)
+        self.memory.step = first
+        self.memory.give(token)
         self.memory.emitted.clear()
         shift = pos - first
         at, step = [0] * len(self.code), [first] * len(self.code)
@@ -242,17 +253,6 @@ class GreedyEngine:
                 active = [sm for sm in active if step[sm] < end]
         self.step = end
         return [self.memory.emitted[t] for t in range(first, end) if t in self.memory.emitted]
-
-    def give(self, token: int, step: int) -> None:
-        """The host writes the first token of a launch, as the step before would have."""
-        ref = self.outputs.token
-        if ref is None:
-            return
-        buffer = self.program.buffers[ref.buffer]
-        self.storage.buffer(ref.buffer, 0)[ref.offset] = token
-        if ref.buffer in self.memory.epochs:
-            word = ref.offset // buffer.word
-            self.memory.epochs[ref.buffer][word] = epoch(buffer.uses, ref.use, step - 1)
 
     def holds(self, need: Need, step: int, pos: int) -> bool:
         if isinstance(need, Wait):

@@ -96,7 +96,7 @@ def gemv(k: Gemv, lo: int, hi: int, mem: Memory) -> None:
     if k.epilogue == "swiglu":
         mem.write(k.out, a // 2, b // 2, np.multiply(silu(y[0::2]), y[1::2]))
         return
-    if k.res_in and k.res_out:
+    if k.res_in:
         y = y + mem.read(k.res_in, a, b)
     mem.write(k.out, a, b, y)
     if k.res_out:

@@ -15,7 +15,7 @@ from amk.errors import AmkError
 from amk.interpreters.kernels import Rows
 from amk.ir.kernels import Argmax, Embed, Gemv, Kernel, Ref
 from amk.ir.packs import F32, Immutables, round_to
-from amk.ir.program import Program
+from amk.ir.program import Declarations
 
 Weights = Callable[[str], F32]
 """Gives a checkpoint tensor in float32 by its name."""
@@ -33,7 +33,7 @@ class Storage:
     """Buffers, caches and weights of one program. `copies` is how many SMs have local buffers of
     their own; with 1, a local buffer is one array for all."""
 
-    def __init__(self, program: Program, weights: Weights, copies: int) -> None:
+    def __init__(self, program: Declarations, weights: Weights, copies: int) -> None:
         self.program = program
         self.rows = min((c.rows for c in program.caches.values()), default=4096)
         self.immutable = Immutables(
@@ -51,7 +51,7 @@ class Storage:
             c.name: np.zeros((c.heads, c.rows, c.head_dim), np.float32)
             for c in program.caches.values()
         }
-        self.values = {name: keys.copy() for name, keys in self.keys.items()}
+        self.values = {name: np.zeros_like(keys) for name, keys in self.keys.items()}
 
     def buffer(self, name: str, sm: int) -> F32:
         """The array of a buffer as SM `sm` sees it."""
@@ -84,7 +84,7 @@ class Storage:
 class Outputs:
     """Where the host finds a program's token and logits, as its kernels say."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Declarations) -> None:
         kernels = list(program.kernels.values())
         self.token = next((k.token for k in kernels if isinstance(k, Embed)), None)
         argmax = next((k for k in kernels if isinstance(k, Argmax)), None)

@@ -2,90 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-
-import numpy as np
-
-from amk.errors import AmkError
+from amk.interpreters.decoder import Decoder
 from amk.interpreters.greedy import GreedyEngine
 from amk.interpreters.shadow import ShadowEngine
 from amk.interpreters.storage import Weights
 from amk.ir.packs import F32
 from amk.ir.program import Program
-
-
-class Decoder:
-    """Greedy decoding with anything that runs steps: `launch(token, pos, steps)` gives a token per
-    step, and `last_logits()` the logits of the last one."""
-
-    length = 0
-    """Positions filled so far: the next step may be at any position up to here."""
-
-    def launch(self, token: int, pos: int, steps: int) -> list[int]:
-        raise NotImplementedError
-
-    def last_logits(self) -> F32 | None:
-        raise NotImplementedError
-
-    def run(self, token: int, pos: int, steps: int) -> list[int]:
-        """`steps` steps from position `pos` on. Raises AmkError if `pos` skips positions."""
-        if pos > self.length:
-            raise AmkError(f"position {pos} is beyond the {self.length} positions filled so far")
-        tokens = self.launch(token, pos, steps)
-        self.length = pos + steps
-        return tokens
-
-    def step(self, token: int, pos: int) -> tuple[int, F32 | None]:
-        """One step: the next token, and the logits [vocab] if the program has them."""
-        tokens = self.run(token, pos, 1)
-        logits = self.last_logits()
-        if tokens:
-            return tokens[0], logits
-        if logits is None:
-            raise AmkError("program computes neither a token nor logits")
-        return int(logits.argmax()), logits
-
-    def generate(
-        self,
-        prompt: Sequence[int],
-        max_tokens: int,
-        eos: Iterable[int] = (),
-        on_token: Callable[[int], None] | None = None,
-        steps: int = 1,
-    ) -> list[int]:
-        """Up to `max_tokens` new tokens, ending after the first that is in `eos`.
-
-        `steps` is how many tokens one launch makes after the prompt. Raises AmkError for an empty
-        prompt, a token outside of the vocabulary, or more positions than the caches hold.
-        """
-        if not prompt:
-            raise AmkError("prompt is empty")
-        self.reset()
-        stop = set(eos)
-        fed = [self.step(t, pos)[0] for pos, t in enumerate(prompt)] if max_tokens > 0 else []
-        new, made = fed[-1:], list[int]()
-        while new:
-            for token in new:
-                made.append(token)
-                if on_token is not None:
-                    on_token(token)
-                if token in stop or len(made) == max_tokens:
-                    return made
-            new = self.run(made[-1], self.length, min(steps, max_tokens - len(made)))
-        return made
-
-    def logits(self, ids: Sequence[int]) -> F32:
-        """Teacher-forced logits of a new sequence: [len(ids), vocab]."""
-        self.reset()
-        rows = [self.step(token, pos)[1] for pos, token in enumerate(ids)]
-        found = [row for row in rows if row is not None]
-        if not found or len(found) != len(rows):
-            raise AmkError("program has no logits")
-        return np.stack(found)
-
-    def reset(self) -> None:
-        """Starts a new sequence."""
-        self.length = 0
 
 
 class VmInterpreter(Decoder):
