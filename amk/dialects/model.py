@@ -74,6 +74,15 @@ def tensor_of(t: Attribute) -> tuple[tuple[int, ...], str]:
     return tuple(t.get_shape()), str(t.element_type)
 
 
+def check_tensor(label: str, type: Attribute) -> None:
+    """Raises VerifyException unless `type` is a matrix or vector of floats."""
+    shape, dtype = tensor_of(type)
+    if dtype not in ("f32", "bf16"):
+        raise VerifyException(f"{label} has element type {dtype}, not f32 or bf16 (D1)")
+    if len(shape) not in (1, 2) or min(shape) <= 0:
+        raise VerifyException(f"{label} is no matrix or vector: {type} (D1)")
+
+
 def extent(value: SSAValue) -> int:
     """Number of elements of a one-dimensional tensor value."""
     return cast(ShapedType, value.type).element_count()
@@ -106,11 +115,7 @@ class WeightOp(Declaration):
         return Tensor(self.sym_name.data, *tensor_of(self.type))
 
     def verify_(self) -> None:
-        _, dtype = tensor_of(self.type)
-        if dtype not in ("f32", "bf16"):
-            raise VerifyException(
-                f"weight @{self.sym_name.data} has element type {dtype}, not f32 or bf16 (D1)"
-            )
+        check_tensor(f"weight @{self.sym_name.data}", self.type)
 
 
 @irdl_op_definition
@@ -172,6 +177,7 @@ class PackOp(Declaration):
 
     def verify_(self) -> None:
         p = self.plain()
+        check_tensor(f"pack @{p.name}", self.type)
         if p.mode not in ("concat", "interleave"):
             raise VerifyException(
                 f"pack @{p.name} mode is concat or interleave, got '{p.mode}' (D2)"

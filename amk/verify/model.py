@@ -12,7 +12,7 @@ from xdsl.dialects.builtin import StringAttr, SymbolRefAttr, TensorType
 from xdsl.ir import Operation, SSAValue
 
 from amk.dialects import model
-from amk.ir.program import KvCache, Pack, RopeTable, Tensor
+from amk.ir.program import DTYPES, KvCache, Pack, RopeTable, Tensor
 
 Declared = Tensor | Pack | KvCache | RopeTable
 
@@ -196,8 +196,12 @@ def _x(shape: tuple[int, ...]) -> str:
 
 def verify_model(program: model.ProgramOp) -> list[str]:
     """All problems of a model program, one line each; empty when it is valid."""
-    types = [v.type for op in program.body.block.ops for v in op.results]
-    for t in types:
-        if not isinstance(t, TensorType) or len(t.get_shape()) != 1:
+    arguments = [str(a.type) for a in program.body.block.args]
+    if arguments != [str(model.TOKEN), "index"]:
+        return [f"a program takes {model.TOKEN} and index, got {', '.join(arguments)} (W7)"]
+    for t in (v.type for op in program.body.block.ops for v in op.results):
+        if not isinstance(t, TensorType) or len(t.get_shape()) != 1 or t.get_shape()[0] <= 0:
             return [f"a value has type {t}, not a one-dimensional tensor (W2)"]
+        if model.tensor_of(t)[1] not in DTYPES:
+            return [f"a value has type {t}, not of {', '.join(DTYPES)} (W2)"]
     return list(_Checker(program).check())
