@@ -1,0 +1,77 @@
+"""What a source of weights offers, and the checks that every checkpoint passes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amk.errors import AmkError
+from amk.frontends.hf.config import DecoderConfig, Shape, tensor_shapes
+
+F32 = NDArray[np.float32]
+
+
+class TensorInfo(NamedTuple):
+    """What a checkpoint says about one of its tensors. `dtype` is `f32`, `bf16` or `f16`, or the
+    name of a GGUF quantization."""
+
+    shape: Shape
+    dtype: str
+
+
+class Checkpoint(Protocol):
+    """Named tensors somewhere: in files, or made on demand."""
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]: ...
+
+    def read(self, name: str) -> F32:
+        """The tensor in float32, its shape as in `tensors`."""
+        ...
+
+
+def check_tensors(config: DecoderConfig, found: Mapping[str, TensorInfo], where: str) -> None:
+    """Raise AmkError unless the checkpoint `where` holds what `config` needs and nothing else.
+
+    Ignored: stored rotary frequencies (a buffer of old versions, computed from the config), and
+    the copy of the embedding that some tools write for a tied head.
+    """
+    expected = tensor_shapes(config)
+    missing = [name for name in expected if name not in found]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise AmkError(f"tensor '{missing[0]}'{more} is missing from {where}")
+    for name, shape in expected.items():
+        got = found[name].shape
+        if got != shape:
+            raise AmkError(f"tensor '{name}' in {where} has shape {_x(got)}, expected {_x(shape)}")
+    extra = [n for n in found if n not in expected and not ignorable(config, n)]
+    if extra:
+        more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
+        used = "is" if len(extra) == 1 else "are"
+        raise AmkError(
+            f"tensor '{extra[0]}'{more} in {where} {used} not used by family '{config.family}'"
+        )
+
+
+def ignorable(config: DecoderConfig, name: str) -> bool:
+    return name.endswith(".rotary_emb.inv_freq") or (config.tied and name == "lm_head.weight")
+
+
+def check_finite(name: str, values: F32, where: str) -> F32:
+    """`values`, or AmkError if one of them is NaN or infinite."""
+    if not np.isfinite(values).all():
+        raise AmkError(f"tensor '{name}' in {where} holds NaN or infinite values")
+    return values
+
+
+def check_known(name: str, tensors: Collection[str], where: str) -> None:
+    if name not in tensors:
+        raise AmkError(f"tensor '{name}' is missing from {where}")
+
+
+def _x(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "scalar"
