@@ -89,7 +89,7 @@ class BufferOp(IRDLOperation):
 
     def print(self, printer: Printer) -> None:
         printer.print_string(f" @{self.sym_name.data} {buffer_text(self.plain())}")
-        if self.home and self.use:
+        if self.home is not None and self.use is not None:
             printer.print_string(f" in @{self.home.string_value()} use {self.use.value.data}")
 
     def verify_(self) -> None:
@@ -252,7 +252,7 @@ def add_task(p: TaskProgram, op: Operation) -> bool:
         case CounterOp():
             enter(p.counters, op.sym_name.data, op.plain())
             return True
-        case BufferOp() if op.home and op.use:
+        case BufferOp() if op.home is not None and op.use is not None:
             p.homes[op.sym_name.data] = (op.home.string_value(), op.use.value.data)
         case _:
             pass

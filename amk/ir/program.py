@@ -91,8 +91,8 @@ class RopeTable:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Counter `counter` has reached `threshold` arrivals per step: threshold * (t + 1) in step t when `scaled`,
-    else just `threshold`."""
+    """Counter `counter` has reached `threshold` arrivals of this step: with A arrivals a step in all (the sum of the
+    amounts of every signal), that is A * t + threshold in step t. Not `scaled`: `threshold` in every step."""
 
     counter: int
     threshold: int

@@ -68,9 +68,12 @@ def counter_arrays(p: TaskProgram) -> Iterator[CounterArray]:
 
     Neighboring tiles of a producer share a counter when the same reads need them.
     """
+    reads = sorted(_reads(p))
+    if not reads:
+        return
     made = producers(p)
     needed: dict[str, list[list[int]]] = {}
-    for number, (memory, lo, hi, reader) in enumerate(sorted(_reads(p))):
+    for number, (memory, lo, hi, reader) in enumerate(reads):
         producer = made.get(memory)
         if producer is None or producer.family == reader:
             continue
@@ -88,6 +91,7 @@ def _reads(p: TaskProgram) -> set[tuple[str, int, int, str]]:
     return {
         (*r, name)
         for name, kernel in p.kernels.items()
+        if any(needs_counters(p, r.memory) for r in regions(kernel, 0, kernel.grid, write=False))
         for tile in range(kernel.grid)
         for r in regions(kernel, tile, tile + 1, write=False)
         if needs_counters(p, r.memory)

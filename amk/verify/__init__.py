@@ -1,2 +1,41 @@
-def verify_program(p):
-    return []
+"""The proofs: plain functions from a plain program to what is wrong with it."""
+
+from __future__ import annotations
+
+from amk.ir.program import Program
+from amk.verify.coverage import check_coverage
+from amk.verify.order import check_order
+from amk.verify.ring import check_ring
+from amk.verify.structure import check_structure
+from amk.verify.violation import Place, Violation
+
+_proved: list[tuple[Program, list[Violation]]] = []
+"""The last programs checked, so that a pass boundary does not prove again what has not changed."""
+REMEMBERED = 2
+
+
+def verify_program(p: Program) -> list[Violation]:
+    """Everything that is wrong with a vm program; empty when it is safe in every interleaving, at every position, over
+    any number of steps and launches."""
+    for program, found in _proved:
+        if program == p:
+            return found
+    found = _verify(p)
+    _proved.insert(0, (p, found))
+    del _proved[REMEMBERED:]
+    return found
+
+
+def _verify(p: Program) -> list[Violation]:
+    found = [*check_structure(p), *check_ring(p, p.ring)]
+    if found:
+        return found
+    accesses = {
+        Place(sm, i): list(p.kernels[run.kernel].accesses(run.lo, run.hi))
+        for sm, queue in enumerate(p.queues)
+        for i, run in enumerate(queue)
+    }
+    return list(check_coverage(p, accesses)) or list(check_order(p, accesses))
+
+
+__all__ = ["Place", "Violation", "verify_program"]

@@ -1,0 +1,503 @@
+"""Deadlocks and races: one greedy run of two steps with vector clocks.
+
+Counters and epochs only grow and queues are in order, so an instruction that may start stays so: if one run finishes,
+every run does, and if one gets stuck, every run does. That run also visits each instruction after everything that
+happens before it, so one pass with vector clocks decides every conflicting pair. Two steps are enough: the program is
+the same in each, an SM's own queue orders step t before t + 1, and every edge goes to the same step or the next.
+
+An instruction n of an SM has two ticks, 2n + 1 when its reads are done and 2n + 2 when its writes are. Two clocks:
+
+  order    everything that must come first. Edges: the SM's queue, counters, and flagged words (a reader that has seen
+           a word knows that the writer's reads, and all before them on that SM, are done)
+  visible  everything whose plain writes can be seen. Edges: the SM's queue and counters (release and acquire)
+
+(D1) no deadlock: both steps finish
+(R1) a plain read comes visibly after the write it wants          (R3) a write comes after the write before it
+(R2) a write comes after every read of the value before it        (R4) what is read is the value that was meant
+
+A wait orders what it cannot pass without. That needs the arrivals of one step to come before those of the next on the
+same counter; where a program does not guarantee that, waits on the counter order nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from amk.ir.kernels import Access, AnyAccess, CacheAccess
+from amk.ir.program import Program, Wait
+from amk.verify.violation import Place, Violation
+
+STEPS = 2
+Clock = npt.NDArray[np.int64]
+
+
+@dataclass
+class Event:
+    """Something an instruction waits for in one step: words of a flagged value, or a counter at a threshold."""
+
+    label: str
+    missing: int
+    """Arrivals still to come."""
+    order: Clock
+    visible: Clock | None
+    waiting: list[int] = field(default_factory=list[int])
+
+
+@dataclass
+class Pieces:
+    """A buffer, cut where accesses begin or end; per piece the last write and the last read of each SM."""
+
+    cuts: list[int]
+    place: dict[int, int]
+    """Number of the piece that begins at an element."""
+    epoch: npt.NDArray[np.int64]
+    writer: npt.NDArray[np.int64]
+    tick: npt.NDArray[np.int64]
+    write_time: npt.NDArray[np.int64]
+    reads: Clock
+    """[piece, SM] tick of the SM's last read."""
+    read_time: npt.NDArray[np.int64]
+    all_reads: Clock
+    """[SM] tick of the SM's last read of the whole buffer."""
+    all_time: int = -1
+
+
+@dataclass(slots=True)
+class Op:
+    """An instruction, its accesses resolved once for all steps."""
+
+    flags: list[tuple[str, int, int, int, int, bool]]
+    """Flagged reads: buffer, use, lo, hi, since, previous."""
+    plain: list[Access]
+    writes: list[Access]
+    cache: list[CacheAccess]
+    waits: tuple[Wait, ...]
+    signals: tuple[tuple[int, int], ...]
+    feeds: list[int]
+    """Flag events (within a step) that a write of this instruction contributes to."""
+
+
+class _Run:
+    def __init__(self, p: Program, accesses: dict[Place, list[AnyAccess]], loose: frozenset[int]):
+        self.p = p
+        self.loose = loose
+        self.sms = len(p.queues)
+        self.size = [len(q) for q in p.queues]
+        self.found: list[Violation] = []
+        self.loosened: set[int] = set()
+        self.time = 0
+        self.keys: dict[tuple[str, int, int, int], int] = {}
+        self.key_list: list[tuple[str, int, int, int]] = []
+        self.producers: list[int] = []
+        self.queues = [
+            [self.op(Place(sm, i), accesses) for i in range(len(q))]
+            for sm, q in enumerate(p.queues)
+        ]
+        self.link()
+        self.cut(accesses)
+        self.total: dict[int, int] = defaultdict(int)
+        self.by_sm: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        for sm, queue in enumerate(self.queues):
+            for i, op in enumerate(queue):
+                for counter, amount in op.signals:
+                    self.total[counter] += amount
+                    self.by_sm[counter][sm].append((i, amount))
+        zero = np.zeros(self.sms, dtype=np.int64)
+        self.order = [zero.copy() for _ in range(self.sms)]
+        self.visible = [zero.copy() for _ in range(self.sms)] if p.counters else None
+        self.flag_events: list[list[Event | None]] = [
+            [None] * len(self.key_list) for _ in range(STEPS)
+        ]
+        self.counts: dict[int, int] = defaultdict(int)
+        self.arrived: dict[tuple[int, int], list[tuple[int, int, Clock, Clock]]] = defaultdict(list)
+        self.counter_waiting: dict[int, list[int]] = defaultdict(list)
+        self.appends: dict[tuple[str, int], list[tuple[int, int, CacheAccess]]] = defaultdict(list)
+        for sm, queue in enumerate(self.queues):
+            for i, op in enumerate(queue):
+                for c in op.cache:
+                    if c.write:
+                        for head in range(c.lo, c.hi):
+                            self.appends[c.cache, head].append((sm, i, c))
+
+    # Preparation
+
+    def op(self, place: Place, accesses: dict[Place, list[AnyAccess]]) -> Op:
+        run = self.p.queues[place.sm][place.index]
+        signals = tuple((s.counter, s.amount) for s in run.signals)
+        out = Op([], [], [], [], run.waits, signals, [])
+        buffers = self.p.buffers
+        for a in accesses[place]:
+            if isinstance(a, Access):
+                if a.write:
+                    out.writes.append(a)
+                elif buffers[a.buffer].space == "flagged":
+                    out.flags.append((a.buffer, a.use, a.lo, a.hi, a.since, a.previous))
+                    key = (a.buffer, a.use, a.lo, a.hi)
+                    if key not in self.keys:
+                        self.keys[key] = len(self.key_list)
+                        self.key_list.append(key)
+                else:
+                    out.plain.append(a)
+            elif isinstance(a, CacheAccess):
+                out.cache.append(a)
+        return out
+
+    def link(self) -> None:
+        """Count and mark the instructions that write the words of each flag event."""
+        by_value: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for number, key in enumerate(self.key_list):
+            by_value[key[:2]].append(number)
+        self.producers = [0] * len(self.key_list)
+        for queue in self.queues:
+            for op in queue:
+                for w in op.writes:
+                    for number in by_value.get((w.buffer, w.use), ()):
+                        _, _, lo, hi = self.key_list[number]
+                        if w.lo < hi and lo < w.hi:
+                            op.feeds.append(number)
+                            self.producers[number] += 1
+
+    def cut(self, accesses: dict[Place, list[AnyAccess]]) -> None:
+        ends: dict[str, set[int]] = defaultdict(set)
+        for items in accesses.values():
+            for a in items:
+                if isinstance(a, Access):
+                    ends[a.buffer].update((a.lo, a.hi))
+        self.pieces: dict[tuple[str, int], Pieces] = {}
+        self.cuts = {b: sorted(e) for b, e in ends.items()}
+
+    def memory(self, buffer: str, sm: int) -> Pieces:
+        key = (buffer, sm if self.p.buffers[buffer].space == "local" else -1)
+        found = self.pieces.get(key)
+        if found is None:
+            cuts = self.cuts[buffer]
+            n = len(cuts) - 1
+            full = np.full(n, -1, dtype=np.int64)
+            reads = np.zeros((n, self.sms if key[1] < 0 else 1), dtype=np.int64)
+            place = {cut: i for i, cut in enumerate(cuts)}
+            found = Pieces(
+                cuts, place, full.copy(), full.copy(), full * 0, full.copy(), reads, full.copy(),
+                np.zeros(reads.shape[1], dtype=np.int64),
+            )  # fmt: skip
+            self.pieces[key] = found
+        return found
+
+    def epoch(self, buffer: str, use: int, step: int, previous: bool = False) -> int:
+        return (step - previous) * self.p.buffers[buffer].uses + use + 1
+
+    # The run
+
+    def run(self) -> list[Violation]:
+        self.at = [0] * self.sms
+        ready = list(range(self.sms - 1, -1, -1))
+        while ready:
+            sm = ready.pop()
+            while self.at[sm] < STEPS * self.size[sm] and self.start(sm):
+                ready += self.finish(sm)
+        stuck = [sm for sm in range(self.sms) if self.at[sm] < STEPS * self.size[sm]]
+        if stuck:
+            self.found.append(self.deadlock(stuck))
+        return self.found
+
+    def here(self, sm: int) -> tuple[Op, Place]:
+        step, index = divmod(self.at[sm], self.size[sm])
+        return self.queues[sm][index], Place(sm, index, step)
+
+    def flag_event(self, number: int, step: int) -> Event:
+        event = self.flag_events[step][number]
+        if event is None:
+            buffer, _, lo, hi = self.key_list[number]
+            label = f"@{buffer}[{lo}:{hi}]"
+            event = Event(label, self.producers[number], np.zeros(self.sms, dtype=np.int64), None)
+            self.flag_events[step][number] = event
+        return event
+
+    def start(self, sm: int) -> bool:
+        """Joins what the next instruction of an SM waits for; False, and enlisted there, if it must wait."""
+        op, place = self.here(sm)
+        events: list[tuple[Event, bool]] = []
+        for buffer, use, lo, hi, since, previous in op.flags:
+            step = place.step - previous
+            if step < 0:
+                continue
+            event = self.flag_event(self.keys[buffer, use, lo, hi], step)
+            if event.missing:
+                event.waiting.append(sm)
+                return False
+            events.append((event, since == 0))
+        for w in op.waits:
+            if self.counts[w.counter] < self.threshold(w, place.step):
+                self.counter_waiting[w.counter].append(sm)
+                return False
+        order = self.order[sm]
+        for event, always in events:
+            if always:
+                np.maximum(order, event.order, out=order)
+        for w in op.waits:
+            self.acquire(sm, w, place.step)
+        return True
+
+    def threshold(self, w: Wait, step: int) -> int:
+        return w.threshold + (self.total[w.counter] * step if w.scaled else 0)
+
+    def acquire(self, sm: int, w: Wait, step: int) -> None:
+        """Joins the clocks of the signals that a wait cannot pass without.
+
+        Within a step a signal is necessary if the threshold is out of reach without it and what follows it on its SM.
+        """
+        total = self.total[w.counter]
+        if w.counter in self.loose or (not w.scaled and step > 0 and w.threshold != total):
+            return
+        assert self.visible is not None
+        order, visible = self.order[sm], self.visible[sm]
+        for from_sm, index, its_order, its_visible in self.arrived[
+            w.counter, step if w.scaled else 0
+        ]:
+            held = sum(n for i, n in self.by_sm[w.counter][from_sm] if i >= index)
+            if total - held < w.threshold:
+                np.maximum(order, its_order, out=order)
+                np.maximum(visible, its_visible, out=visible)
+
+    def finish(self, sm: int) -> list[int]:
+        """Executes the next instruction of an SM; returns the SMs that may go on because of it."""
+        op, place = self.here(sm)
+        order = self.order[sm]
+        n = self.at[sm]
+        order[sm] = 2 * n + 1
+        seen = self.visible[sm] if self.visible is not None else None
+        if seen is not None:
+            seen[sm] = 2 * n + 1
+        for buffer, use, lo, hi, _, previous in op.flags:
+            self.read(place, buffer, lo, hi, self.epoch(buffer, use, place.step, previous), True)
+        for a in op.plain:
+            self.read(
+                place,
+                a.buffer,
+                a.lo,
+                a.hi,
+                self.epoch(a.buffer, a.use, place.step, a.previous),
+                False,
+            )
+        for c in op.cache:
+            if not c.write:
+                self.read_rows(place, c)
+        for a in op.writes:
+            self.write(place, a)
+        self.time += 1
+        self.at[sm] = n + 1
+        woken: list[int] = []
+        for number in op.feeds:
+            event = self.flag_event(number, place.step)
+            np.maximum(event.order, order, out=event.order)
+            event.missing -= 1
+            if event.missing == 0:
+                woken += event.waiting
+                event.waiting = []
+        order[sm] = 2 * n + 2
+        if seen is not None:
+            seen[sm] = 2 * n + 2
+        for counter, amount in op.signals:
+            woken += self.signal(sm, place, counter, amount)
+        return woken
+
+    def signal(self, sm: int, place: Place, counter: int, amount: int) -> list[int]:
+        assert self.visible is not None
+        order, visible = self.order[sm].copy(), self.visible[sm].copy()
+        self.arrived[counter, place.step].append((sm, place.index, order, visible))
+        self.counts[counter] += amount
+        first = self.arrived[counter, 0]
+        if place.step and (
+            len(first) < sum(map(len, self.by_sm[counter].values()))
+            or any(order[other] < its_order[other] for other, _, its_order, _ in first)
+        ):
+            self.loosened.add(counter)
+        woken, self.counter_waiting[counter] = self.counter_waiting[counter], []
+        return woken
+
+    # Accesses
+
+    def region(self, buffer: str, lo: int, hi: int, use: int | None = None) -> str:
+        return f"@{buffer}{f'#{use}' if use else ''}[{lo}:{hi}]"
+
+    def read(self, place: Place, buffer: str, lo: int, hi: int, epoch: int, flagged: bool) -> None:
+        m = self.memory(buffer, place.sm)
+        a, b = m.place[lo], m.place[hi]
+        if epoch > 0:
+            wrong = m.epoch[a:b] != epoch
+            if wrong.any():
+                self.wrong_value(place, buffer, m, a + int(wrong.argmax()), epoch)
+            elif not flagged and self.p.buffers[buffer].space == "plain":
+                self.check_visible(place, buffer, m, a, b)
+        tick = 2 * self.at[place.sm] + 1
+        column = place.sm if m.reads.shape[1] > 1 else 0
+        if a == 0 and b == len(m.cuts) - 1:
+            m.all_reads[column] = tick
+            m.all_time = self.time
+        else:
+            m.reads[a:b, column] = tick
+            m.read_time[a:b] = self.time
+
+    def wrong_value(self, place: Place, buffer: str, m: Pieces, piece: int, epoch: int) -> None:
+        lo, hi = m.cuts[piece], m.cuts[piece + 1]
+        uses = self.p.buffers[buffer].uses
+        wanted, found = (epoch - 1) % uses, int(m.epoch[piece])
+        region = self.region(buffer, lo, hi, wanted)
+        if found < 0:
+            text = f"{place} reads {region} before anything is written there; no wait orders the write before it"
+            self.found.append(Violation("R1", text, (place,)))
+            return
+        writer = self.writer(m, piece)
+        what = "an older value" if found < epoch else "a later value"
+        text = f"{place} reads {region}, but {writer} has left {what} there; no wait orders them"
+        self.found.append(Violation("R4", text, (place, writer)))
+
+    def check_visible(self, place: Place, buffer: str, m: Pieces, a: int, b: int) -> None:
+        seen = self.visible[place.sm] if self.visible is not None else None
+        for piece in range(a, b):
+            sm = int(m.writer[piece])
+            if sm != place.sm and (seen is None or seen[sm] < m.tick[piece]):
+                region = self.region(buffer, m.cuts[piece], m.cuts[piece + 1])
+                writer = self.writer(m, piece)
+                text = f"{place} reads {region}, written by {writer}; no wait orders them"
+                self.found.append(Violation("R1", text, (place, writer)))
+                return
+
+    def place_of(self, sm: int, tick: int) -> Place:
+        step, index = divmod((tick - 1) // 2, self.size[sm])
+        return Place(sm, index, step)
+
+    def writer(self, m: Pieces, piece: int) -> Place:
+        return self.place_of(int(m.writer[piece]), int(m.tick[piece]))
+
+    def write(self, place: Place, a: Access) -> None:
+        m = self.memory(a.buffer, place.sm)
+        i, j = m.place[a.lo], m.place[a.hi]
+        tick = 2 * self.at[place.sm] + 2
+        if m.reads.shape[1] > 1:
+            self.check_write(place, a, m, i, j)
+        m.epoch[i:j] = self.epoch(a.buffer, a.use, place.step)
+        m.writer[i:j] = place.sm
+        m.tick[i:j] = tick
+        m.write_time[i:j] = self.time
+
+    def check_write(self, place: Place, a: Access, m: Pieces, i: int, j: int) -> None:
+        order = self.order[place.sm]
+        late = (m.reads[i:j] > order).any(axis=0) | (m.all_reads > order)
+        if late.any():
+            sm = int(late.argmax())
+            tick = max(int(m.reads[i:j, sm].max()), int(m.all_reads[sm]))
+            reader = self.place_of(sm, tick)
+            region = self.region(a.buffer, a.lo, a.hi, a.use)
+            text = (
+                f"{place} overwrites {region}, which {reader} may still read; no wait orders them"
+            )
+            self.found.append(Violation("R2", text, (place, reader)))
+        seen = self.visible[place.sm] if self.visible is not None else None
+        for piece in range(i, j):
+            sm = int(m.writer[piece])
+            if sm < 0 or sm == place.sm:
+                continue
+            observed = max(int(m.read_time[piece]), m.all_time) > m.write_time[piece]
+            if not observed and (seen is None or seen[sm] < m.tick[piece]):
+                region = self.region(a.buffer, m.cuts[piece], m.cuts[piece + 1], a.use)
+                writer = self.writer(m, piece)
+                text = f"{place} overwrites {region}, which {writer} may still write; no wait orders them"
+                self.found.append(Violation("R3", text, (place, writer)))
+                return
+
+    def read_rows(self, place: Place, c: CacheAccess) -> None:
+        """A reader of rows [0, pos] comes visibly after this step's write of row pos.
+
+        Then it also comes after the writes of the older rows: each was visible to this same instruction in the step
+        that wrote it. Rows are written once in a sequence, so nothing overwrites what is read.
+        """
+        seen = self.visible[place.sm] if self.visible is not None else None
+        for head in range(c.lo, c.hi):
+            for sm, index, w in self.appends[c.cache, head]:
+                apart = (w.chunk, w.splits) == (c.chunk, c.splits) and w.split != c.split
+                if apart or (sm, index) == (place.sm, place.index):
+                    continue
+                n = place.step * self.size[sm] + index
+                done = (
+                    self.at[sm] > n
+                    if sm == place.sm
+                    else seen is not None and seen[sm] >= 2 * n + 2
+                )
+                if not done:
+                    writer = Place(sm, index, place.step)
+                    text = f"{place} reads row pos of @{c.cache}[{head}], written by {writer}"
+                    self.found.append(
+                        Violation("R1", f"{text}; no wait orders them", (place, writer))
+                    )
+                    return
+
+    # Deadlock
+
+    def deadlock(self, stuck: list[int]) -> Violation:
+        """The cycle of instructions that wait for each other, or the chain that ends in what never comes."""
+        sm, chain, seen = stuck[0], list[Place](), dict[int, int]()
+        texts: list[str] = []
+        while sm not in seen:
+            seen[sm] = len(chain)
+            place = self.here(sm)[1]
+            chain.append(place)
+            text, other = self.blocked_on(sm)
+            texts.append(f"{place} (@{self.p.queues[sm][place.index].kernel}) waits for {text}")
+            if other is None:
+                break
+            sm = other.sm
+        else:
+            chain, texts = chain[seen[sm] :], texts[seen[sm] :]
+            texts.append(f"which is behind {chain[0]}")
+        return Violation("D1", "deadlock: " + ", ".join(texts), tuple(chain))
+
+    def blocked_on(self, sm: int) -> tuple[str, Place | None]:
+        """What the next instruction of a stuck SM waits for, and an instruction that would bring it nearer."""
+        op, place = self.here(sm)
+        for buffer, use, lo, hi, _, previous in op.flags:
+            step = place.step - previous
+            if step < 0 or not self.flag_event(self.keys[buffer, use, lo, hi], step).missing:
+                continue
+            number = self.keys[buffer, use, lo, hi]
+            makers = (
+                Place(other, i, step)
+                for other, queue in enumerate(self.queues)
+                for i, o in enumerate(queue)
+                if number in o.feeds and self.at[other] <= step * self.size[other] + i
+            )
+            maker = next(makers, None)
+            region = self.region(buffer, lo, hi, use)
+            return (
+                f"{region}, written by {maker}" if maker else f"{region}, written by nobody"
+            ), maker
+        for w in op.waits:
+            threshold = self.threshold(w, place.step)
+            if self.counts[w.counter] < threshold:
+                text = f"counter {w.counter} to reach {threshold}, it stays at {self.counts[w.counter]}"
+                left = (
+                    Place(other, i, place.step)
+                    for other, ops in self.by_sm[w.counter].items()
+                    for i, _ in ops
+                    if self.at[other] <= place.step * self.size[other] + i
+                )
+                return text, next(left, None)
+        raise AssertionError(f"{place} is not blocked")
+
+
+def check_order(p: Program, accesses: dict[Place, list[AnyAccess]]) -> Iterator[Violation]:
+    """(D1) and (R1) to (R5)."""
+    loose: frozenset[int] = frozenset()
+    while True:
+        run = _Run(p, accesses, loose)
+        found = run.run()
+        if run.loosened <= loose:
+            yield from found
+            return
+        loose |= run.loosened
