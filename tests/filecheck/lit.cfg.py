@@ -23,4 +23,4 @@ config.environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), o
 for name in ("HOME", "AMK_CACHE"):
     if name in os.environ:
         config.environment[name] = os.environ[name]
-lit_config.maxIndividualTestTime = 120
+config.maxIndividualTestTime = 120

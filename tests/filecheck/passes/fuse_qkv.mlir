@@ -1,0 +1,31 @@
+// RUN: amk-opt %s -p fuse-qkv | filecheck %s
+// Three projections and two rotations become one matrix. The pack is declared among the
+// declarations and named after its layer; values keep their names.
+
+model.program @decode(%token: tensor<1xi32>, %pos: index) {
+  model.weight @table : tensor<32x16xf32>
+  model.weight @model.layers.3.self_attn.q_proj.weight : tensor<16x16xf32>
+  model.weight @model.layers.3.self_attn.k_proj.weight : tensor<8x16xf32>
+  model.weight @model.layers.3.self_attn.v_proj.weight : tensor<8x16xf32>
+  model.rope_table @rope scale 1.0 [1.0, 0.5]
+  model.cache @kv rows 64 heads 2 head_dim 4 : f32
+  %h = model.embed %token, @table : tensor<16xf32>
+  %ql = model.linear %h, @model.layers.3.self_attn.q_proj.weight : tensor<16xf32> -> tensor<16xf32>
+  %kl = model.linear %h, @model.layers.3.self_attn.k_proj.weight : tensor<16xf32> -> tensor<8xf32>
+  %v = model.linear %h, @model.layers.3.self_attn.v_proj.weight : tensor<16xf32> -> tensor<8xf32>
+  %q = model.rope %ql, @rope at %pos head_dim 4 : tensor<16xf32> -> tensor<16xf32>
+  %k = model.rope %kl, @rope at %pos head_dim 4 : tensor<8xf32> -> tensor<8xf32>
+  model.kv_append %k, %v, @kv at %pos : tensor<8xf32>, tensor<8xf32>
+  %a = model.attention %q, @kv at %pos heads 4 kv_heads 2 head_dim 4 scale 0.5 : tensor<16xf32> -> tensor<16xf32>
+  model.return %token
+}
+
+// CHECK:      model.cache @kv
+// CHECK-NEXT: model.pack @layers.3.qkv = concat(rope @model.layers.3.self_attn.q_proj.weight,
+// CHECK-SAME: rope @model.layers.3.self_attn.k_proj.weight,
+// CHECK-SAME: rows @model.layers.3.self_attn.v_proj.weight) head_dim 4 : tensor<32x16xf32>
+// CHECK-NEXT: %h = model.embed
+// CHECK-NEXT: %q, %k, %v = model.qkv %h, @layers.3.qkv rope @rope at %pos heads 4 kv_heads 2 head_dim 4
+// CHECK-SAME: : tensor<16xf32> -> tensor<16xf32>, tensor<8xf32>, tensor<8xf32>
+// CHECK-NEXT: model.kv_append %k, %v
+// CHECK-NEXT: model.attention %q

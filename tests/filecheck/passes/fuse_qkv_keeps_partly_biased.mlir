@@ -1,0 +1,25 @@
+// RUN: amk-opt %s -p fuse-qkv | filecheck %s
+// A matrix has biases in all of its rows or in none: a bias on keys alone keeps the three apart.
+
+model.program @decode(%token: tensor<1xi32>, %pos: index) {
+  model.weight @table : tensor<32x16xf32>
+  model.weight @q.w : tensor<16x16xf32>
+  model.weight @k.w : tensor<8x16xf32>
+  model.weight @v.w : tensor<8x16xf32>
+  model.weight @k.b : tensor<8xf32>
+  model.rope_table @rope scale 1.0 [1.0, 0.5]
+  model.cache @kv rows 64 heads 2 head_dim 4 : f32
+  %h = model.embed %token, @table : tensor<16xf32>
+  %ql = model.linear %h, @q.w : tensor<16xf32> -> tensor<16xf32>
+  %kl = model.linear %h, @k.w bias @k.b : tensor<16xf32> -> tensor<8xf32>
+  %v = model.linear %h, @v.w : tensor<16xf32> -> tensor<8xf32>
+  %q = model.rope %ql, @rope at %pos head_dim 4 : tensor<16xf32> -> tensor<16xf32>
+  %k = model.rope %kl, @rope at %pos head_dim 4 : tensor<8xf32> -> tensor<8xf32>
+  model.kv_append %k, %v, @kv at %pos : tensor<8xf32>, tensor<8xf32>
+  %a = model.attention %q, @kv at %pos heads 4 kv_heads 2 head_dim 4 scale 0.5 : tensor<16xf32> -> tensor<16xf32>
+  model.return %token
+}
+
+// CHECK-NOT: model.qkv
+// CHECK-COUNT-3: model.linear
+// CHECK-NOT: model.qkv
