@@ -57,7 +57,9 @@ Json = Annotated[
 DeviceOption = Annotated[Device, typer.Option(help="Where the compiled program runs.")]
 DtypeOption = Annotated[
     Dtype | None,
-    typer.Option(help="Type of weights and activations; sums are fp32.  [default: fp32 on cpu, bf16 on cuda]"),
+    typer.Option(
+        help="Type of weights and activations; sums are fp32.", show_default="fp32 on cpu, bf16 on cuda"
+    ),
 ]
 SmsOption = Annotated[int, typer.Option(help="Number of SMs to compile for.")]
 SyncOption = Annotated[
@@ -78,7 +80,8 @@ def doctor(json: Json = False) -> None:
     with results() as out:
         facts = examine()
         finish(out, facts, json, lambda console: show(facts, console))
-    raise typer.Exit(0 if facts["ok"] else 1)
+    if not facts["ok"]:
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -100,7 +103,9 @@ def compile(
     quant: Annotated[Quant, typer.Option(help="Quantization of the weights.")] = Quant.none,
     max_context: Annotated[
         int | None,
-        typer.Option(help="Longest sequence, which sizes the KV cache.  [default: the model's, at most 4096]"),
+        typer.Option(
+            help="Longest sequence, which sizes the KV cache.", show_default="the model's, at most 4096"
+        ),
     ] = None,
     sync: SyncOption = Sync.flags,
     dump_ir: Annotated[bool, typer.Option("--dump-ir", help="Write the IR of each of the four levels.")] = False,
@@ -154,7 +159,7 @@ def generate(
     from amk.tools.generate import generate_tokens
 
     with results() as out:
-        generate_tokens(
+        ok = generate_tokens(
             model,
             prompt,
             prompt_ids,
@@ -166,6 +171,8 @@ def generate(
             out=out,
             as_json=json,
         )
+    if not ok:
+        raise typer.Exit(1)
 
 
 @app.command(epilog=_examples("amk eval smollm2", "amk eval smollm2 --tokens 128 --json"))
@@ -208,7 +215,8 @@ def verify(
     with results() as out:
         result = verify_file(file)
         finish(out, result, json, lambda console: show(result, console))
-    raise typer.Exit(0 if result["safe"] else 1)
+    if not result["safe"]:
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -223,15 +231,15 @@ def run(
     max_tokens: Annotated[int, typer.Option(help="Number of tokens to generate.")] = 8,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="Where the weights come from.  [default: random, from --weight-seed]"),
+        typer.Option(metavar="MODEL", help="Where the weights come from.", show_default="random"),
     ] = None,
     weight_seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
     seed: Annotated[
         int | None,
-        typer.Option(help="Interleave the SMs at random from this seed (vm and sched).  [default: in turn]"),
+        typer.Option(help="Interleave the SMs at random from this seed.", show_default="in turn"),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Check every access against shadow memory (vm and sched).")
+        bool, typer.Option("--check", help="Check every access against shadow memory.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -279,6 +287,10 @@ def _require_cpu(device: Device) -> None:
         raise Later(f"--device {device.value}: not in this version, which runs the compiled program on the CPU")
 
 
+INTERRUPTED = 130
+"""What typer returns when it catches Ctrl-C."""
+
+
 def main() -> None:
     from amk.tools.driver import UsageError, run_tool
 
@@ -289,11 +301,15 @@ def main() -> None:
             raise KeyboardInterrupt from None
         except Later as error:
             raise UsageError(str(error)) from error
+        except AmkError:
+            raise
         except Exception as error:
             # Typer's own exceptions have no common public base over its versions; they all format themselves.
             if hasattr(error, "format_message"):
                 raise UsageError(_usage(error)) from error
             raise
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
         if status:
             raise SystemExit(status)
 

@@ -28,8 +28,8 @@ def compile_to(
     """Compile and write everything to `output`, or nothing. Returns what `report.json` says."""
     steps = Steps()
     with output_folder(output, FILES) as folder:
-        with steps.step(f"opening {model}"):
-            config = open_model(model).config
+        with steps.step(f"opening {model}") as step:
+            config = open_model(model, step.report).config
         with steps.step("compiling") as step:
             compiled = compile_model(
                 config,

@@ -57,6 +57,10 @@ class Step:
         """Say what is being done just now."""
         self.progress.update(self.task, description=f"{self.what}: {detail}")
 
+    def report(self, what: str, done: int, total: int) -> None:
+        """Say that `done` of `total` bytes of `what` are there; `total` is 0 where it is not known."""
+        self.progress.update(self.task, description=what, completed=done, total=total or None)
+
     def advance(self) -> None:
         """One more of the items is done."""
         self.progress.advance(self.task)

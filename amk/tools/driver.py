@@ -11,7 +11,7 @@ from typing import NoReturn
 from xdsl.utils.exceptions import ArgSpecParseError, DiagnosticException, ParseError
 
 from amk.errors import AmkError
-from amk.mlir import PipelineError, one_line, report_only_the_cause
+from amk.mlir import MalformedError, PipelineError, one_line, report_only_the_cause
 
 
 class UsageError(AmkError):
@@ -30,11 +30,13 @@ def run_tool(run: Callable[[], None]) -> None:
     try:
         run()
         sys.stdout.flush()
-    except (UsageError, PipelineError) as error:
+    except (UsageError, PipelineError, MalformedError) as error:
         fail(str(error), 2)
     except AmkError as error:
         fail(str(error))
-    except (DiagnosticException, ParseError, ArgSpecParseError) as error:
+    except (ParseError, ArgSpecParseError) as error:
+        fail(one_line(error), 2)
+    except DiagnosticException as error:
         fail(one_line(error))
     except BrokenPipeError:
         # The reader of a pipe went away (`amk-opt ... | head`): leave as a C program would.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from time import perf_counter
 from typing import Any, TextIO
 
@@ -10,13 +12,15 @@ from rich.console import Console
 from amk.compiler import compile_model
 from amk.errors import AmkError
 from amk.frontends.hf.source import open_model
+from amk.interpreters.storage import Weights
 from amk.interpreters.vm import VmInterpreter
+from amk.ir.packs import F32
 from amk.tools.console import Result, Steps, finish
 from amk.tools.prompt import check_count, parse_ids
 
 
 class Stream:
-    """Hands out the text of tokens as soon as it is whole characters."""
+    """Hands out the text of tokens as soon as it is whole characters; without a tokenizer, their ids."""
 
     def __init__(self, tokenizer: Any, prompt: list[int]):
         self.tokenizer, self.tokens = tokenizer, list(prompt)
@@ -32,6 +36,8 @@ class Stream:
         return new
 
     def _text(self) -> str:
+        if self.tokenizer is None:
+            return " ".join(map(str, self.tokens))
         return self.tokenizer.decode(self.tokens, skip_special_tokens=True)
 
 
@@ -60,10 +66,10 @@ def generate_tokens(
     given = None if prompt_ids is None else parse_ids(prompt_ids)
 
     steps = Steps()
-    with steps.step(f"opening {name}"):
-        model = open_model(name)
-        tokenizer = model.tokenizer() if given is None else None
-        ids = given if given is not None else list(tokenizer.encode(prompt))
+    with steps.step(f"opening {name}") as step:
+        model = open_model(name, step.report)
+        tokenizer = model.tokenizer() if prompt is not None or model.path else None
+        ids = list(map(int, tokenizer.encode(prompt))) if given is None else given
         model.config.check_tokens(ids)
     with steps.step("compiling") as step:
         compiled = compile_model(
@@ -74,5 +80,77 @@ def generate_tokens(
             sync=sync,
             started=step.describe,
         )
-    with steps.step("loading weights"):
-        interpreter = VmInterpreter(compiled.program, model.weight)
+    stream = Stream(tokenizer, ids)
+    times = [perf_counter()]
+    with ExitStack() as before_first_token:
+        step = before_first_token.enter_context(
+            steps.step("loading weights, reading the prompt", len(compiled.program.tensors))
+        )
+
+        def token_made(token: int) -> None:
+            if len(times) == 1 and not as_json:
+                before_first_token.close()
+                print(stream.shown, end="", file=out)
+            times.append(perf_counter())
+            if not as_json:
+                print(stream.push(token), end="", file=out, flush=True)
+
+        interpreter = VmInterpreter(compiled.program, counted(model.weight, step.advance))
+        tokens = interpreter.generate(ids, max_tokens, model.config.eos, token_made)
+    if not as_json:
+        print(file=out)
+    result: Result = {
+        "model": name,
+        "device": "cpu",
+        "dtype": dtype,
+        "num_sms": num_sms,
+        "prompt_tokens": ids,
+        "tokens": tokens,
+        "text": tokenizer.decode(tokens, skip_special_tokens=True) if tokenizer else None,
+        "stopped": tokens[-1] in model.config.eos,
+        "verdict": "safe",
+        "prompt_seconds": times[1] - times[0],
+        **speed(times),
+    }
+    if verify:
+        from amk.frontends.hf.reference import reference_greedy
+
+        with steps.step("generating with Hugging Face"):
+            expected = reference_greedy(model, ids, max_tokens, stop=model.config.eos)
+        result["reference_tokens"] = expected
+        result["match"] = tokens == expected
+    finish(out, result, as_json, lambda console: show(result, console))
+    return result.get("match", True)
+
+
+def counted(weight: Weights, done: Callable[[], None]) -> Weights:
+    """`weight`, telling `done` of each tensor that was read."""
+
+    def read(name: str) -> F32:
+        value = weight(name)
+        done()
+        return value
+
+    return read
+
+
+def speed(times: list[float]) -> Result:
+    """Rate of decoding: from the first new token to the last, or of the prompt if there is only one.
+
+    `times` are the start and the moment of each new token, in seconds.
+    """
+    seconds = (times[-1] - times[1]) / (len(times) - 2) if len(times) > 2 else times[1] - times[0]
+    return {"tokens_per_second": 1 / seconds, "us_per_token": 1e6 * seconds}
+
+
+def show(result: Result, console: Console) -> None:
+    """Print what a person wants to know besides the text."""
+    console.print(
+        f"{len(result['tokens'])} tokens on the CPU, {result['tokens_per_second']:.1f} per second"
+        + (", ended by the model" if result["stopped"] else "")
+    )
+    if result.get("match") is True:
+        console.print("equal to Hugging Face's greedy tokens (fp32)")
+    elif "match" in result:
+        first = next((i for i, (a, b) in enumerate(zip(result["tokens"], result["reference_tokens"], strict=False)) if a != b), 0)
+        console.print(f"DIFFERENT from Hugging Face's greedy tokens (fp32) from token {first} on")

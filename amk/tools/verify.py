@@ -17,7 +17,7 @@ from amk.verify.model import verify_model
 from amk.verify.sched import verify_sched
 from amk.verify.task import verify_task
 
-PROGRAMS = {
+PROGRAMS: dict[type[Operation], str] = {
     model.ProgramOp: "model",
     task.ProgramOp: "task",
     sched.ProgramOp: "sched",
@@ -32,11 +32,7 @@ def verify_file(file: Path) -> Result:
         module = load_module(make_context(), file)
     program = program_in(module, str(file))
     with steps.step("verifying"):
-        try:
-            _check_ops(program)
-            violations = _violations(program)
-        except DiagnosticException as error:
-            raise MalformedError(f"{file}: {one_line(error)}") from error
+        violations = violations_of(program, str(file))
     return {
         "safe": not violations,
         "level": PROGRAMS[type(program)],
@@ -46,31 +42,34 @@ def verify_file(file: Path) -> Result:
 
 
 def program_in(module: ModuleOp, name: str) -> Operation:
-    """The one program of a module, of whatever level; `name` is its file in messages. Raises MalformedError."""
-    found = [op for op in module.ops if type(op) in PROGRAMS]
-    if len(found) != 1 or len(list(module.ops)) != 1:
-        raise MalformedError(f"{name}: expected one program of amk, found {len(found)}")
-    return found[0]
+    """The one program of a module, of whatever level; `name` is its file in messages.
+
+    Raises MalformedError when there is not exactly one, or something beside it.
+    """
+    ops = list(module.ops)
+    if len(ops) != 1 or type(ops[0]) not in PROGRAMS:
+        raise MalformedError(f"{name}: expected one model, task, sched or vm program and nothing else")
+    return ops[0]
 
 
-def _check_ops(program: Operation) -> None:
-    """Every op by itself; the program as a whole is what the proofs are about."""
-    for op in program.walk():
-        if op is not program:
-            op.verify(verify_nested_ops=False)
-
-
-def _violations(program: Operation) -> list[str]:
-    match program:
-        case task.ProgramOp():
-            found = list(verify_task(task.program_of(program)))
-        case sched.ProgramOp():
-            found = list(verify_sched(sched.program_of(program)))
-        case vm.ProgramOp():
-            found = list(verify_program(vm.program_op_of(program)))
-        case _:
-            assert isinstance(program, model.ProgramOp)
-            found = list(verify_model(program))
+def violations_of(program: Operation, name: str) -> list[str]:
+    """All violations of a program, of whatever level. Raises MalformedError when an op contradicts its definition."""
+    try:
+        for op in program.walk():
+            if op is not program:
+                op.verify(verify_nested_ops=False)
+        match program:
+            case task.ProgramOp():
+                found = list(verify_task(task.program_of(program)))
+            case sched.ProgramOp():
+                found = list(verify_sched(sched.program_of(program)))
+            case vm.ProgramOp():
+                found = list(verify_program(vm.program_op_of(program)))
+            case _:
+                assert isinstance(program, model.ProgramOp)
+                found = list(verify_model(program))
+    except DiagnosticException as error:
+        raise MalformedError(f"{name}: {one_line(error)}") from error
     return [str(violation) for violation in found]
 
 
