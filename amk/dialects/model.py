@@ -78,9 +78,9 @@ def check_tensor(label: str, type: Attribute) -> None:
     """Raises VerifyException unless `type` is a matrix or vector of floats."""
     shape, dtype = tensor_of(type)
     if dtype not in ("f32", "bf16"):
-        raise VerifyException(f"{label} has element type {dtype}, not f32 or bf16 (D1)")
+        raise VerifyException(f"{label} has element type {dtype}, not f32 or bf16 (M1)")
     if len(shape) not in (1, 2) or min(shape) <= 0:
-        raise VerifyException(f"{label} is no matrix or vector: {type} (D1)")
+        raise VerifyException(f"{label} is no matrix or vector: {type} (M1)")
 
 
 def extent(value: SSAValue) -> int:
@@ -180,18 +180,18 @@ class PackOp(Declaration):
         check_tensor(f"pack @{p.name}", self.type)
         if p.mode not in ("concat", "interleave"):
             raise VerifyException(
-                f"pack @{p.name} mode is concat or interleave, got '{p.mode}' (D2)"
+                f"pack @{p.name} mode is concat or interleave, got '{p.mode}' (M2)"
             )
         if not p.sources or len(p.sources) != len(p.layouts):
             raise VerifyException(
-                f"pack @{p.name} has {len(p.sources)} sources, {len(p.layouts)} layouts (D2)"
+                f"pack @{p.name} has {len(p.sources)} sources, {len(p.layouts)} layouts (M2)"
             )
         for layout in p.layouts:
             if layout not in ("rows", "rope"):
-                raise VerifyException(f"pack @{p.name} layout is rows or rope, got '{layout}' (D3)")
+                raise VerifyException(f"pack @{p.name} layout is rows or rope, got '{layout}' (M3)")
         if "rope" in p.layouts and (p.head_dim <= 0 or p.head_dim % 2):
             raise VerifyException(
-                f"pack @{p.name} needs an even positive head_dim, got {p.head_dim} (D3)"
+                f"pack @{p.name} needs an even positive head_dim, got {p.head_dim} (M3)"
             )
 
 
@@ -229,11 +229,11 @@ class CacheOp(Declaration):
         c = self.plain()
         if min(c.rows, c.heads, c.head_dim) <= 0:
             raise VerifyException(
-                f"cache @{c.name} has an empty dimension {c.rows}x{c.heads}x{c.head_dim} (D4)"
+                f"cache @{c.name} has an empty dimension {c.rows}x{c.heads}x{c.head_dim} (M4)"
             )
         if c.dtype not in ("f32", "bf16"):
             raise VerifyException(
-                f"cache @{c.name} has element type {c.dtype}, not f32 or bf16 (D5)"
+                f"cache @{c.name} has element type {c.dtype}, not f32 or bf16 (M5)"
             )
 
 
@@ -277,7 +277,7 @@ class RopeTableOp(Declaration):
 
     def verify_(self) -> None:
         if not self.plain().inv_freq:
-            raise VerifyException(f"rope table @{self.sym_name.data} is empty (D6)")
+            raise VerifyException(f"rope table @{self.sym_name.data} is empty (M6)")
 
 
 def decimal(value: float) -> str:

@@ -1,9 +1,9 @@
 // RUN: not amk-opt %s 2>&1 | filecheck %s
-// (D1) A weight holds f32 or bf16.
+// (M1) A weight holds f32 or bf16.
 
 model.program @decode(%token: tensor<1xi32>, %pos: index) {
   model.weight @w : tensor<4x4xi8>
   model.return %token
 }
 
-// CHECK: error: weight @w has element type i8, not f32 or bf16 (D1)
+// CHECK: error: weight @w has element type i8, not f32 or bf16 (M1)

@@ -1,5 +1,5 @@
 // RUN: not amk-opt %s 2>&1 | filecheck %s
-// (D3) Rotary order is defined for heads of even size.
+// (M3) Rotary order is defined for heads of even size.
 
 model.program @decode(%token: tensor<1xi32>, %pos: index) {
   model.weight @w : tensor<6x4xf32>
@@ -7,4 +7,4 @@ model.program @decode(%token: tensor<1xi32>, %pos: index) {
   model.return %token
 }
 
-// CHECK: error: pack @p needs an even positive head_dim, got 3 (D3)
+// CHECK: error: pack @p needs an even positive head_dim, got 3 (M3)

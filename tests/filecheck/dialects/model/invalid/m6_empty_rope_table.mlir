@@ -1,9 +1,9 @@
 // RUN: not amk-opt %s 2>&1 | filecheck %s
-// (D6) A rope table has a frequency.
+// (M6) A rope table has a frequency.
 
 model.program @decode(%token: tensor<1xi32>, %pos: index) {
   model.rope_table @rope scale 1.0 []
   model.return %token
 }
 
-// CHECK: error: rope table @rope is empty (D6)
+// CHECK: error: rope table @rope is empty (M6)

@@ -1,5 +1,5 @@
 // RUN: not amk-opt %s 2>&1 | filecheck %s
-// (D2) A pack stacks or interleaves its sources.
+// (M2) A pack stacks or interleaves its sources.
 
 model.program @decode(%token: tensor<1xi32>, %pos: index) {
   model.weight @w : tensor<4x4xf32>
@@ -7,4 +7,4 @@ model.program @decode(%token: tensor<1xi32>, %pos: index) {
   model.return %token
 }
 
-// CHECK: error: pack @p mode is concat or interleave, got 'braid' (D2)
+// CHECK: error: pack @p mode is concat or interleave, got 'braid' (M2)

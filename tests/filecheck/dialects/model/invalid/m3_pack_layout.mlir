@@ -1,5 +1,5 @@
 // RUN: not amk-opt %s 2>&1 | filecheck %s
-// (D3) The rows of a source are kept or put in rotary order.
+// (M3) The rows of a source are kept or put in rotary order.
 
 model.program @decode(%token: tensor<1xi32>, %pos: index) {
   model.weight @w : tensor<4x4xf32>
@@ -7,4 +7,4 @@ model.program @decode(%token: tensor<1xi32>, %pos: index) {
   model.return %token
 }
 
-// CHECK: error: pack @p layout is rows or rope, got 'columns' (D3)
+// CHECK: error: pack @p layout is rows or rope, got 'columns' (M3)
