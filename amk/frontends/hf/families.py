@@ -55,14 +55,25 @@ FAMILIES = {
                 "is_llama_config": "a mark of the nanotron converter",
             },
         ),
-        Family("mistral", "MistralForCausalLM", max_context=131072, kv_heads=8, window=4096),
+        Family(
+            "mistral",
+            "MistralForCausalLM",
+            max_context=131072,
+            kv_heads=8,
+            window=4096,
+            only={"attention_bias": (False,), "mlp_bias": (False,)},
+        ),
         Family(
             "qwen2",
             "Qwen2ForCausalLM",
             max_context=32768,
             kv_heads=32,
             qkv_bias=True,
-            only={"use_sliding_window": (False,), "use_mrope": (False,)},
+            only={
+                "use_sliding_window": (False,),
+                "use_mrope": (False,),
+                "mlp_bias": (False,),
+            },
             irrelevant={
                 "sliding_window": "use_sliding_window is false",
                 "max_window_layers": "use_sliding_window is false",
