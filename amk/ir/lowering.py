@@ -50,16 +50,14 @@ class _Counters:
         thresholds: dict[int, int] = {}
         for r in regions(self.p.kernels[s.family], s.lo, s.hi, write=False):
             producer = self.made.get(r.memory)
-            if (
-                producer is None
-                or producer.family == s.family
-                or not needs_counters(self.p, r.memory)
-            ):
+            if producer is None or not needs_counters(self.p, r.memory):
                 continue
             array = self.of_family.get(producer.family)
             if array is None:
                 continue
             for tile in producer.overlapping(r.lo, r.hi):
+                if producer.family == s.family and s.lo <= tile < s.hi:
+                    continue
                 j = bisect_right(array.bounds, tile) - 1
                 thresholds[self.first[producer.family] + j] = array.bounds[j + 1] - array.bounds[j]
         return tuple(Wait(c, t) for c, t in sorted(thresholds.items()))

@@ -11,8 +11,11 @@ from amk.ir.kernels import Access, CacheAccess, Kernel
 from amk.ir.program import CounterArray, TaskProgram
 
 
+ROWS = 1 << 32
+
+
 class Region(NamedTuple):
-    """Elements [lo, hi) of a buffer, or heads [lo, hi) of a KV cache."""
+    """Elements [lo, hi) of a buffer, or of a KV cache ROWS units a head, shared out among the row classes."""
 
     memory: str
     lo: int
@@ -25,7 +28,10 @@ def regions(kernel: Kernel, lo: int, hi: int, write: bool) -> Iterator[Region]:
         if isinstance(a, Access) and a.write == write and not a.previous:
             yield Region(a.buffer, a.lo, a.hi)
         elif isinstance(a, CacheAccess) and a.write == write:
-            yield Region(a.cache, a.lo, a.hi)
+            for head in range(a.lo, a.hi):
+                at = head * ROWS
+                end = at + (a.split + 1) * ROWS // a.splits
+                yield Region(a.cache, at + a.split * ROWS // a.splits, end)
 
 
 @dataclass
@@ -73,26 +79,32 @@ def counter_arrays(p: TaskProgram) -> Iterator[CounterArray]:
         return
     made = producers(p)
     needed: dict[str, list[list[int]]] = {}
-    for number, (memory, lo, hi, reader) in enumerate(reads):
+    for number, (memory, lo, hi, reader, own) in enumerate(reads):
         producer = made.get(memory)
-        if producer is None or producer.family == reader:
+        tiles = producer.overlapping(lo, hi) if producer else []
+        if producer is None or (producer.family == reader and tiles == [own]):
             continue
         grid = p.kernels[producer.family].grid
         labels = needed.setdefault(producer.family, [[] for _ in range(grid)])
-        for tile in producer.overlapping(lo, hi):
-            labels[tile].append(number)
+        for tile in tiles:
+            if producer.family != reader or tile != own:
+                labels[tile].append(number)
     for family, labels in needed.items():
         cuts = [j for j in range(1, len(labels)) if labels[j] != labels[j - 1]]
         yield CounterArray(f"{family}.ready", family, (0, *cuts, len(labels)))
 
 
-def _reads(p: TaskProgram) -> set[tuple[str, int, int, str]]:
-    """Distinct regions of counter-ordered memory that some tile reads, with the reading family."""
-    return {
-        (*r, name)
-        for name, kernel in p.kernels.items()
-        if any(needs_counters(p, r.memory) for r in regions(kernel, 0, kernel.grid, write=False))
-        for tile in range(kernel.grid)
-        for r in regions(kernel, tile, tile + 1, write=False)
-        if needs_counters(p, r.memory)
-    }
+def _reads(p: TaskProgram) -> set[tuple[str, int, int, str, int]]:
+    """Distinct regions of counter-ordered memory that some tile reads, with the reading family, and with the tile
+    where the family itself writes that memory."""
+    out: set[tuple[str, int, int, str, int]] = set()
+    for name, kernel in p.kernels.items():
+        whole = {r.memory for r in regions(kernel, 0, kernel.grid, write=False)}
+        if not any(needs_counters(p, memory) for memory in whole):
+            continue
+        own = {r.memory for r in regions(kernel, 0, kernel.grid, write=True)}
+        for tile in range(kernel.grid):
+            for r in regions(kernel, tile, tile + 1, write=False):
+                if needs_counters(p, r.memory):
+                    out.add((*r, name, tile if r.memory in own else -1))
+    return out

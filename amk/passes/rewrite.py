@@ -54,7 +54,13 @@ def programs(module: ModuleOp, kind: type[P]) -> list[P]:
     return found
 
 
+REPORTED = 20
+
+
 def report(problems: Sequence[object]) -> None:
-    """Raise PassFailedException with all problems, one a line."""
+    """Raise PassFailedException with the first problems, one a line."""
     if problems:
-        raise PassFailedException("\n".join(map(str, problems)))
+        lines = [str(problem) for problem in problems[:REPORTED]]
+        if len(problems) > REPORTED:
+            lines.append(f"and {len(problems) - REPORTED} more")
+        raise PassFailedException("\n".join(lines))

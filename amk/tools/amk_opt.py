@@ -84,6 +84,10 @@ class AmkOptMain(xDSLOptMain):
         # Whatever a file is called, it is MLIR.
         return super().get_input_stream()[0], "mlir"
 
+    def output_resulting_program(self, prog: ModuleOp) -> str:
+        # As every dump of amk: one newline at the end.
+        return super().output_resulting_program(prog).rstrip("\n") + "\n"
+
     def prepare_output(self) -> IO[str]:
         # A file is written when everything has gone well, and not before.
         return sys.stdout if self.args.output_file is None else self.kept

@@ -27,6 +27,8 @@ def fail(message: str, status: int = 1) -> NoReturn:
 def run_tool(run: Callable[[], None]) -> None:
     """Run the body of a tool. Bad input ends it with one line; what is left are bugs, with a traceback."""
     report_only_the_cause()
+    # To be asked to end is to be interrupted: either way, nothing half-written stays.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run()
         sys.stdout.flush()

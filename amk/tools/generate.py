@@ -71,12 +71,15 @@ def generate_tokens(
         tokenizer = model.tokenizer() if prompt is not None or model.path else None
         ids = list(map(int, tokenizer.encode(prompt))) if given is None else given
         model.config.check_tokens(ids)
+        length, limit = len(ids) + max_tokens, model.config.max_context
+        if length > limit:
+            raise AmkError(f"--max-tokens: context of {length} tokens exceeds the model's {limit}")
     with steps.step("compiling") as step:
         compiled = compile_model(
             model.config,
             num_sms=num_sms,
             dtype=dtype,
-            max_context=len(ids) + max_tokens,
+            max_context=length,
             sync=sync,
             started=step.describe,
         )

@@ -33,6 +33,8 @@ from amk.ir.program import Program, Wait
 from amk.verify.violation import Place, Violation
 
 STEPS = 2
+ENOUGH = 100
+"""Races found before the run is given up."""
 Clock = npt.NDArray[np.int64]
 
 
@@ -197,12 +199,12 @@ class _Run:
     def run(self) -> list[Violation]:
         self.at = [0] * self.sms
         ready = list(range(self.sms - 1, -1, -1))
-        while ready:
+        while ready and len(self.found) < ENOUGH:
             sm = ready.pop()
             while self.at[sm] < STEPS * self.size[sm] and self.start(sm):
                 ready += self.finish(sm)
         stuck = [sm for sm in range(self.sms) if self.at[sm] < STEPS * self.size[sm]]
-        if stuck:
+        if stuck and not ready:
             self.found.append(self.deadlock(stuck))
         return self.found
 
