@@ -26,22 +26,22 @@ class Decoder:
         raise NotImplementedError
 
     def run(self, token: int, pos: int, steps: int) -> list[int]:
-        """`launch`, checked. Raises AmkError if `pos` skips positions."""
+        """`launch`, checked; a program without argmax gives the argmax of its logits, in launches
+        of one step. Raises AmkError if `pos` skips positions."""
         if pos > self.length:
             raise AmkError(f"position {pos} is beyond the {self.length} positions filled so far")
         tokens = self.launch(token, pos, steps)
         self.length = pos + steps
+        if not tokens:
+            logits = self.last_logits()
+            if logits is None:
+                raise AmkError("program computes neither a token nor logits")
+            tokens = [int(logits.argmax())]
         return tokens
 
     def step(self, token: int, pos: int) -> tuple[int, F32 | None]:
         """One step: the next token, and the logits [vocab] if the program has them."""
-        tokens = self.run(token, pos, 1)
-        logits = self.last_logits()
-        if tokens:
-            return tokens[0], logits
-        if logits is None:
-            raise AmkError("program computes neither a token nor logits")
-        return int(logits.argmax()), logits
+        return self.run(token, pos, 1)[0], self.last_logits()
 
     def generate(
         self,

@@ -1,0 +1,64 @@
+"""Every level of one program computes the same, fused or not, in both modes of synchronization."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from xdsl.dialects.builtin import ModuleOp
+
+from amk.errors import AmkError
+from amk.frontends.hf.build import build_model
+from amk.frontends.hf.source import open_model
+from amk.interpreters.load import load_interpreter
+from amk.mlir import build_passes, make_context
+
+IDS = [3, 7, 1, 30, 22, 5]
+MODEL = open_model("random:tiny")
+
+
+def stages(pipeline: list[str], dtype: str = "fp32") -> list[ModuleOp]:
+    """The module as built, and after each of `pipeline`."""
+    module, ctx = build_model(MODEL.config, dtype, 32), make_context()
+    made = [module.clone()]
+    for part in pipeline:
+        for p in build_passes(part):
+            p.apply(ctx, module)
+        made.append(module.clone())
+    return made
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("sync", ["flags", "counters"])
+def test_levels_agree(fuse: bool, sync: str) -> None:
+    pipeline = [f"to-task{{sync={sync}}}", "to-sched{num-sms=5}", "to-vm"]
+    model, *lowered = stages((["fuse"] if fuse else []) + pipeline)
+    reference = load_interpreter(model, MODEL.weight)
+    expected, tokens = reference.logits(IDS), reference.generate(IDS, 5)
+    others = [load_interpreter(module, MODEL.weight) for module in lowered]
+    others += [load_interpreter(lowered[-1], MODEL.weight, seed=seed) for seed in range(2)]
+    others += [load_interpreter(lowered[-2], MODEL.weight, check=True)]
+    for other in others:
+        np.testing.assert_allclose(other.logits(IDS), expected, rtol=1e-4, atol=1e-5)
+        assert other.generate(IDS, 5, steps=2) == tokens
+
+
+def test_bf16_levels_are_close() -> None:
+    logits = [
+        load_interpreter(module, MODEL.weight).logits(IDS)
+        for module in stages(["fuse", "to-task", "to-sched{num-sms=5}", "to-vm"], "bf16")
+    ]
+    for other in logits[1:]:
+        np.testing.assert_allclose(other, logits[0], atol=0.05)
+    np.testing.assert_array_equal(logits[-1], logits[-2])
+
+
+def test_random_weights_are_a_function_of_name_and_seed() -> None:
+    module = stages([])[0]
+    first = load_interpreter(module).logits(IDS)
+    np.testing.assert_array_equal(load_interpreter(module).logits(IDS), first)
+    assert (load_interpreter(module, weight_seed=1).logits(IDS) != first).any()
+
+
+def test_a_module_without_a_program_is_refused() -> None:
+    with pytest.raises(AmkError, match="it holds 0"):
+        load_interpreter(ModuleOp([]))
