@@ -1,4 +1,5 @@
-"""From a model's configuration to a proved program and its files: the one place that drives the levels.
+"""From a model's configuration to a proved program and its files: the one place that drives the
+levels.
 
 Nothing here reads weights or imports torch: a program depends on the configuration alone.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,9 +28,20 @@ from amk.report import describe, render
 from amk.verify import verify_program
 
 PIPELINE = "lower"
-LEVELS = ("model", "task", "sched", "vm")
-IR_FILES = dict(zip(LEVELS, ("00-model.mlir", "10-task.mlir", "20-sched.mlir", "30-vm.mlir"), strict=True))
-FILES = (*IR_FILES.values(), "kernel.cu", "kernel.cubin", "certificate.json", "report.md", "report.json")
+IR_FILES: dict[str, str] = {
+    "model": "00-model.mlir",
+    "task": "10-task.mlir",
+    "sched": "20-sched.mlir",
+    "vm": "30-vm.mlir",
+}
+FILES = (
+    *IR_FILES.values(),
+    "kernel.cu",
+    "kernel.cubin",
+    "certificate.json",
+    "report.md",
+    "report.json",
+)
 """Everything that `write_outputs` may write."""
 
 ELEMENTS = {"bf16": "bf16", "fp32": "f32"}
@@ -61,7 +73,7 @@ class Clock:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: str) -> Generator[None]:
         self.started(name)
         start = perf_counter()
         yield
@@ -129,7 +141,8 @@ def write_outputs(compiled: Compiled, folder: Path, *, dump_ir: bool) -> dict[st
     """Write the files of a compiled program into `folder`; returns what `report.json` says."""
     texts = {"vm": print_module(compiled.modules["vm"])}
     if dump_ir:
-        texts |= {level: print_module(compiled.modules[level]) for level in LEVELS[:-1]}
+        for level in ("model", "task", "sched"):
+            texts[level] = print_module(compiled.modules[level])
         for level, text in texts.items():
             (folder / IR_FILES[level]).write_text(text)
     notes = write_kernel(compiled, folder)
@@ -140,7 +153,8 @@ def write_outputs(compiled: Compiled, folder: Path, *, dump_ir: bool) -> dict[st
         "sms": len(compiled.program.queues),
         "instructions": sum(map(len, compiled.program.queues)),
         "verdict": "safe",
-        "verified_by": [name for name in compiled.seconds if name.startswith("verify-")] + ["prove"],
+        "verified_by": [name for name in compiled.seconds if name.startswith("verify-")]
+        + ["prove"],
     }
     _write_json(folder / "certificate.json", certificate)
     report = describe(compiled, notes) | {"program_sha256": certificate["program_sha256"]}
@@ -151,7 +165,8 @@ def write_outputs(compiled: Compiled, folder: Path, *, dump_ir: bool) -> dict[st
 
 
 def write_kernel(compiled: Compiled, folder: Path) -> list[str]:
-    """Write kernel.cu and kernel.cubin as far as this machine can; returns why something was left out.
+    """Write kernel.cu and kernel.cubin as far as this machine can; returns why something was left
+    out.
 
     This is where the CUDA backend plugs in.
     """

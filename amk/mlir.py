@@ -1,4 +1,5 @@
-"""IR as text: one context, one way to read a module, one way to spell a pipeline, one line per error.
+"""IR as text: one context, one way to read a module, one way to spell a pipeline, one line per
+error.
 
 Nothing here imports torch, so that tools that only handle IR start in a fraction of a second.
 """
@@ -33,7 +34,7 @@ class MalformedError(AmkError):
 
 
 class PipelineError(AmkError):
-    """A pipeline names a pass or an option that does not exist, or gives an option a wrong value."""
+    """A pipeline names a pass or option that does not exist, or gives an option a wrong value."""
 
 
 def make_context() -> Context:
@@ -61,13 +62,16 @@ def read_text(path: str | Path) -> str:
 
 
 def parse_module(ctx: Context, text: str, name: str) -> ModuleOp:
-    """The module that `text` spells, not yet verified; `name` is its file in messages. Raises MalformedError."""
+    """The module that `text` spells, not yet verified; `name` is its file in messages. Raises
+    MalformedError.
+    """
     try:
         return Parser(ctx, text, name).parse_module()
     except (KeyboardInterrupt, MemoryError):
         raise
     except Exception as error:
-        # Constructors of ops and attributes raise what they like on nonsense; all of it is bad input.
+        # Constructors of ops and attributes raise what they like on nonsense; all of it is bad
+        # input.
         raise MalformedError(one_line(error, name)) from error
 
 
@@ -84,7 +88,8 @@ def print_module(module: ModuleOp) -> str:
 
 
 def build_passes(pipeline: str) -> tuple[ModulePass, ...]:
-    """The passes that `pipeline` names: `pass{option=1},other`, where a name may be that of a named pipeline.
+    """The passes that `pipeline` names: `pass{option=1},other`, where a name may be that of a named
+    pipeline.
 
     Options of a named pipeline go to those of its passes that have them. Raises PipelineError.
     """
@@ -163,16 +168,18 @@ def _tidy(text: str) -> str:
 
 
 def report_only_the_cause() -> None:
-    """Keep xDSL from printing the whole module into every verifier error: seconds for a large one."""
+    """Keep xDSL from printing the whole module into every verifier error, for seconds."""
 
-    def raise_cause(_: Diagnostic, ir: IRNode, underlying_error: Exception) -> NoReturn:
+    def raise_cause(self: Diagnostic, ir: IRNode, underlying_error: Exception) -> NoReturn:
         raise underlying_error
 
     Diagnostic.raise_exception = raise_cause
 
 
 def verify_module(module: ModuleOp, name: str) -> None:
-    """Run every op's verifier; `name` is the file in the message. Raises MalformedError with the first problem."""
+    """Run every op's verifier; `name` is the file in the message. Raises MalformedError with the
+    first problem.
+    """
     try:
         module.verify()
     except DiagnosticException as error:

@@ -66,9 +66,18 @@ def rows(report: Report) -> list[tuple[str, str]]:
     """The facts that a person wants first, as (name, value)."""
     ops = ", ".join(f"{level} {n:,}" for level, n in report["ops"].items())
     return [
-        ("model", f"{report['model']}, {report['parameters']:,} parameters, {report['layers']} layers"),
-        ("target", f"{report['num_sms']} SMs, {report['arch']}, {report['dtype']}, sync {report['sync']}"),
-        ("context", f"{report['max_context']:,} positions, KV cache {report['cache_bytes'] / 1e6:,.1f} MB"),
+        (
+            "model",
+            f"{report['model']}, {report['parameters']:,} parameters, {report['layers']} layers",
+        ),
+        (
+            "target",
+            f"{report['num_sms']} SMs, {report['arch']}, {report['dtype']}, sync {report['sync']}",
+        ),
+        (
+            "context",
+            f"{report['max_context']:,} positions, KV cache {report['cache_bytes'] / 1e6:,.1f} MB",
+        ),
         ("weights", f"{report['weight_bytes'] / 1e6:,.1f} MB"),
         ("verdict", f"{report['verdict']}: no deadlock, no race, every read covered"),
         ("ops per level", ops),

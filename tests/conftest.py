@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, settings
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-# A slow or shared machine must not fail a property; a failing example must be the same one every time.
+# A slow or shared machine must not fail a property; a failing example must be the same one every
+# time.
 settings.register_profile(
     "amk", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -1,7 +1,7 @@
 """`amk`: the product's command line.
 
-Commands only translate between the command line and the modules that do the work, which they import when called, so
-that `amk --help` needs neither torch nor xDSL.
+Commands only translate between the command line and the modules that do the work, which they import
+when called, so that `amk --help` needs neither torch nor xDSL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import typer
 
 from amk.errors import AmkError
 
-EPILOG = "MODEL is a folder in Hugging Face layout, a .gguf file, a hub id, smollm2, or random:PRESET."
+EPILOG = (
+    "MODEL is a folder in Hugging Face layout, a .gguf file, a hub id, smollm2, or random:PRESET."
+)
 
 app = typer.Typer(
     help="Compile a language model into one verified persistent kernel.",
@@ -52,13 +54,17 @@ class Later(AmkError):
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=EPILOG)]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")
+    bool,
+    typer.Option(
+        "--json", help="Print one JSON object on standard output, and nothing else there."
+    ),
 ]
 DeviceOption = Annotated[Device, typer.Option(help="Where the compiled program runs.")]
 DtypeOption = Annotated[
     Dtype | None,
     typer.Option(
-        help="Type of weights and activations; sums are fp32.", show_default="fp32 on cpu, bf16 on cuda"
+        help="Type of weights and activations; sums are fp32.",
+        show_default="fp32 on cpu, bf16 on cuda",
     ),
 ]
 SmsOption = Annotated[int, typer.Option(help="Number of SMs to compile for.")]
@@ -92,9 +98,14 @@ def doctor(json: Json = False) -> None:
 )
 def compile(
     model: Model,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to.")
+    ],
     arch: Annotated[
-        str, typer.Option(help="Target architecture, such as sm_90a, or native for the GPU of this machine.")
+        str,
+        typer.Option(
+            help="Target architecture, such as sm_90a, or native for the GPU of this machine."
+        ),
     ] = "sm_90a",
     num_sms: SmsOption = 132,
     dtype: Annotated[
@@ -104,14 +115,17 @@ def compile(
     max_context: Annotated[
         int | None,
         typer.Option(
-            help="Longest sequence, which sizes the KV cache.", show_default="the model's, at most 4096"
+            help="Longest sequence, which sizes the KV cache.",
+            show_default="the model's, at most 4096",
         ),
     ] = None,
     sync: SyncOption = Sync.flags,
-    dump_ir: Annotated[bool, typer.Option("--dump-ir", help="Write the IR of each of the four levels.")] = False,
+    dump_ir: Annotated[
+        bool, typer.Option("--dump-ir", help="Write the IR of each of the four levels.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Compile MODEL for NUM_SMS SMs, prove the schedule, and write program, certificate and report."""
+    """Compile MODEL, prove the schedule, and write program, certificate and report."""
     if quant is not Quant.none:
         raise Later(f"--quant {quant.value}: not in this version")
     from amk.tools.compile import compile_to, show
@@ -149,7 +163,8 @@ def generate(
     num_sms: SmsOption = 132,
     sync: SyncOption = Sync.flags,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Compare with the greedy tokens of Hugging Face in fp32.")
+        bool,
+        typer.Option("--verify", help="Compare with the greedy tokens of Hugging Face in fp32."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -181,10 +196,12 @@ def eval(
     device: DeviceOption = Device.cpu,
     dtype: DtypeOption = None,
     num_sms: SmsOption = 132,
-    tokens: Annotated[int, typer.Option(help="Number of tokens of the built-in text to evaluate.")] = 513,
+    tokens: Annotated[
+        int, typer.Option(help="Number of tokens of the built-in text to evaluate.")
+    ] = 513,
     json: Json = False,
 ) -> None:
-    """Compare logits, tokens and perplexity with Hugging Face in fp32, at every position of a fixed text."""
+    """Compare the compiled program with Hugging Face in fp32, at every position of a text."""
     _require_cpu(device)
     from amk.tools.console import finish, results
     from amk.tools.evaluate import evaluate, show
@@ -196,16 +213,22 @@ def eval(
 
 @app.command(epilog=_examples("amk verify out/30-vm.mlir", "amk verify out/10-task.mlir --json"))
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE.mlir", help="IR of any of the four levels.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.mlir", help="IR of any of the four levels.")
+    ],
     certificate: Annotated[
-        Path | None, typer.Option(metavar="F", help="Write the proof as a certificate (not in this version).")
+        Path | None,
+        typer.Option(metavar="F", help="Write the proof as a certificate (not in this version)."),
     ] = None,
     trace: Annotated[
-        Path | None, typer.Option(metavar="F", help="Write the counterexample as a trace (not in this version).")
+        Path | None,
+        typer.Option(
+            metavar="F", help="Write the counterexample as a trace (not in this version)."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Prove FILE free of deadlocks and races. Exit status 0 safe, 1 unsafe, 2 malformed or unreadable."""
+    """Prove FILE free of deadlocks and races: status 0 safe, 1 unsafe, 2 malformed."""
     for name, value in (("--certificate", certificate), ("--trace", trace)):
         if value:
             raise Later(f"{name}: not in this version")
@@ -226,7 +249,9 @@ def verify(
     )
 )
 def run(
-    file: Annotated[Path, typer.Argument(metavar="FILE.mlir", help="IR of any of the four levels.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.mlir", help="IR of any of the four levels.")
+    ],
     prompt_ids: Annotated[str, typer.Option(metavar="IDS", help="Token ids to start from.")] = "1",
     max_tokens: Annotated[int, typer.Option(help="Number of tokens to generate.")] = 8,
     weights: Annotated[
@@ -284,7 +309,7 @@ def fuzz_verifier() -> None:
 def _require_cpu(device: Device) -> None:
     """The one place where a command asks for a backend. Raises Later for one that is not there."""
     if device is not Device.cpu:
-        raise Later(f"--device {device.value}: not in this version, which runs the compiled program on the CPU")
+        raise Later(f"--device {device.value}: not in this version, which runs programs on the CPU")
 
 
 INTERRUPTED = 130
@@ -304,7 +329,8 @@ def main() -> None:
         except AmkError:
             raise
         except Exception as error:
-            # Typer's own exceptions have no common public base over its versions; they all format themselves.
+            # Typer's own exceptions have no common public base over its versions; they all format
+            # themselves.
             if hasattr(error, "format_message"):
                 raise UsageError(_usage(error)) from error
             raise

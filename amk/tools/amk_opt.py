@@ -1,6 +1,7 @@
 """`amk-opt`: read IR, run passes, print IR.
 
-xDSL's driver with only the dialects, passes and pipelines of amk. A name in `-p` is a pass or a named pipeline.
+xDSL's driver with only the dialects, passes and pipelines of amk. A name in `-p` is a pass or a
+named pipeline.
 """
 
 from __future__ import annotations

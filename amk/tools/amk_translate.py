@@ -1,7 +1,7 @@
 """`amk-translate`: between the IR and what is not IR.
 
-    amk-translate -t model config.json      the model IR of a Hugging Face configuration
-    amk-translate -t cuda 30-vm.mlir        the CUDA source of a vm program
+amk-translate -t model config.json      the model IR of a Hugging Face configuration
+amk-translate -t cuda 30-vm.mlir        the CUDA source of a vm program
 """
 
 from __future__ import annotations
@@ -50,11 +50,17 @@ TARGETS: dict[str, Callable[[argparse.Namespace], str]] = {"model": to_model, "c
 
 def main() -> None:
     def body() -> None:
-        parser = OneLineParser("amk-translate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+        parser = OneLineParser(
+            "amk-translate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        )
         parser.add_argument("file", help="config.json for -t model, else IR")
         parser.add_argument("-t", "--target", required=True, choices=("model", *TARGET_NAMES))
-        parser.add_argument("-o", "--output-file", type=Path, help="write there instead of standard output")
-        parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="for -t model")
+        parser.add_argument(
+            "-o", "--output-file", type=Path, help="write there instead of standard output"
+        )
+        parser.add_argument(
+            "--dtype", choices=("bf16", "fp32"), default="bf16", help="for -t model"
+        )
         parser.add_argument("--max-context", type=int, help="rows of the KV cache, for -t model")
         args = parser.parse_args()
         text = TARGETS[args.target](args)

@@ -1,7 +1,7 @@
 """Where output goes: results to standard output, everything else to standard error.
 
-With `--json`, standard output holds one JSON object on its last line and nothing else. Libraries that print are
-led to standard error meanwhile.
+With `--json`, standard output holds one JSON object on its last line and nothing else. Libraries
+that print are led to standard error meanwhile.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
@@ -28,7 +28,7 @@ Result = dict[str, Any]
 
 
 @contextmanager
-def results() -> Iterator[TextIO]:
+def results() -> Generator[TextIO]:
     """Lead whatever is printed within to standard error; yields the real standard output."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -58,7 +58,7 @@ class Step:
         self.progress.update(self.task, description=f"{self.what}: {detail}")
 
     def report(self, what: str, done: int, total: int) -> None:
-        """Say that `done` of `total` bytes of `what` are there; `total` is 0 where it is not known."""
+        """Say that `done` of `total` bytes of `what` are there; a `total` of 0 is not known."""
         self.progress.update(self.task, description=what, completed=done, total=total or None)
 
     def advance(self) -> None:
@@ -67,7 +67,8 @@ class Step:
 
 
 class Steps:
-    """Progress on standard error: a spinner while a step runs, a bar where the number of items is known.
+    """Progress on standard error: a spinner while a step runs, a bar where the number of items is
+    known.
 
     Nothing is drawn when standard error is no terminal.
     """
@@ -85,7 +86,7 @@ class Steps:
         )
 
     @contextmanager
-    def step(self, what: str, total: int | None = None) -> Iterator[Step]:
+    def step(self, what: str, total: int | None = None) -> Generator[Step]:
         """Show `what`, out of `total` items if their number is known, until the block ends."""
         task = self.progress.add_task(what, total=total)
         try:

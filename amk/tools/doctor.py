@@ -15,12 +15,23 @@ from rich.table import Table
 
 from amk.tools.console import Result
 
-REQUIRED = ("xdsl", "torch", "transformers", "safetensors", "gguf", "numpy", "networkx", "typer", "rich")
+REQUIRED = (
+    "xdsl",
+    "torch",
+    "transformers",
+    "safetensors",
+    "gguf",
+    "numpy",
+    "networkx",
+    "typer",
+    "rich",
+)
 CUDA = ("pycuda", "cuda-bindings")
 
 
 def examine() -> Result:
-    """Facts about this machine: `ok` says whether the CPU path works, `cuda` whether the GPU path could.
+    """Facts about this machine: `ok` says whether the CPU path works, `cuda` whether the GPU path
+    could.
 
     `missing` lists what is absent as {name, needed_for, install}.
     """
@@ -49,7 +60,9 @@ def examine() -> Result:
         "amk": _version("amk"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "packages": packages,
         "nvcc": nvcc,
         "gpus": gpus,
@@ -74,12 +87,17 @@ def show(facts: Result, console: Console) -> None:
     nvcc = facts["nvcc"]
     table.add_row("nvcc", f"{nvcc['version']} ({nvcc['path']})" if nvcc else "[yellow]not found[/]")
     for gpu in facts["gpus"]:
-        table.add_row("GPU", f"{gpu['name']}, compute capability {gpu['capability']}, driver {gpu['driver']}")
+        table.add_row(
+            "GPU", f"{gpu['name']}, compute capability {gpu['capability']}, driver {gpu['driver']}"
+        )
     table.add_row("cache", f"{facts['cache']} ({facts['cache_bytes'] / 1e6:.0f} MB)")
     console.print(table)
     for item in facts["missing"]:
-        console.print(f"missing: {item['name']} (for {item['needed_for']}): {item['install']}", markup=False)
-    console.print(f"CPU: {'ready' if facts['ok'] else 'not ready'}; GPU: {'ready' if facts['cuda'] else 'not ready'}")
+        console.print(
+            f"missing: {item['name']} (for {item['needed_for']}): {item['install']}", markup=False
+        )
+    for name, key in (("CPU", "ok"), ("GPU", "cuda")):
+        console.print(f"{name}: {'ready' if facts[key] else 'not ready'}")
 
 
 def _version(package: str) -> str | None:
@@ -100,7 +118,10 @@ def _output(*command: str) -> str | None:
 
 def _nvcc() -> Result | None:
     homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
-    for path in [shutil.which("nvcc"), *(f"{home}/bin/nvcc" for home in [*homes, "/usr/local/cuda"])]:
+    for path in [
+        shutil.which("nvcc"),
+        *(f"{home}/bin/nvcc" for home in [*homes, "/usr/local/cuda"]),
+    ]:
         text = _output(path, "--version") if path else None
         if path and text and "release " in text:
             return {"path": path, "version": text.split("release ")[1].split(",")[0]}
@@ -108,7 +129,11 @@ def _nvcc() -> Result | None:
 
 
 def _gpus() -> list[Result]:
-    text = _output("nvidia-smi", "--query-gpu=name,compute_cap,driver_version,memory.total", "--format=csv,noheader")
+    text = _output(
+        "nvidia-smi",
+        "--query-gpu=name,compute_cap,driver_version,memory.total",
+        "--format=csv,noheader",
+    )
     rows = [line.split(", ") for line in (text or "").splitlines()]
     keys = ("name", "capability", "driver", "memory")
     return [dict(zip(keys, row, strict=True)) for row in rows if len(row) == len(keys)]

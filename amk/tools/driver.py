@@ -20,12 +20,14 @@ class UsageError(AmkError):
 
 def fail(message: str, status: int = 1) -> NoReturn:
     """Print the one line of an error and leave."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {message.removesuffix('.')}", file=sys.stderr)
     raise SystemExit(status)
 
 
 def run_tool(run: Callable[[], None]) -> None:
-    """Run the body of a tool. Bad input ends it with one line; what is left are bugs, with a traceback."""
+    """Run the body of a tool. Bad input ends it with one line; what is left are bugs, with a
+    traceback.
+    """
     report_only_the_cause()
     # To be asked to end is to be interrupted: either way, nothing half-written stays.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -15,15 +15,18 @@ from amk.ir.packs import F32
 from amk.tools.console import Result, Steps
 
 POSITIONS = (0, 1, 17, 255)
-"""Where the largest error of a logit is reported. Position 0 alone proves nothing: there the rotary embedding is the
-identity and softmax has one key."""
+"""Where the largest error of a logit is reported. Position 0 alone proves nothing: there the rotary
+embedding is the identity and softmax has one key.
+"""
 
 
 def evaluate(name: str, *, dtype: str, num_sms: int, tokens: int) -> Result:
-    """Compare with Hugging Face in fp32 on the first `tokens` tokens of the built-in text. Raises AmkError.
+    """Compare with Hugging Face in fp32 on the first `tokens` tokens of the built-in text. Raises
+    AmkError.
 
-    `perplexity` and `reference_perplexity` are over tokens - 1 predictions; `match` says whether the likeliest
-    token is the same at every position; `logits_error` is the largest absolute difference by position.
+    `perplexity` and `reference_perplexity` are over tokens - 1 predictions; `match` says whether
+    the likeliest token is the same at every position; `logits_error` is the largest absolute
+    difference by position.
     """
     if tokens < 2:
         raise AmkError(f"--tokens: must be at least 2, got {tokens}")
@@ -73,12 +76,15 @@ def evaluate(name: str, *, dtype: str, num_sms: int, tokens: int) -> Result:
 
 
 def fixed_tokens(model: Model, count: int) -> list[int]:
-    """The first `count` tokens of the built-in text, or token ids from a fixed seed where there is no tokenizer.
+    """The first `count` tokens of the built-in text, or token ids from a fixed seed where there is
+    no tokenizer.
 
     Raises AmkError when the text or the model's context is shorter.
     """
     if count > model.config.max_context:
-        raise AmkError(f"--tokens: {count} exceeds the model's context of {model.config.max_context}")
+        raise AmkError(
+            f"--tokens: {count} exceeds the model's context of {model.config.max_context}"
+        )
     if model.path is None:
         ids = np.random.default_rng(0).integers(0, model.config.vocab, count)
         return [int(token) for token in ids]
@@ -91,8 +97,14 @@ def fixed_tokens(model: Model, count: int) -> list[int]:
 
 def show(result: Result, console: Console) -> None:
     """Print the comparison for a person."""
-    console.print(f"{result['model']}, {result['dtype']}, {result['tokens']} tokens, Hugging Face in fp32")
-    console.print(f"perplexity  {result['perplexity']:.6f}, Hugging Face {result['reference_perplexity']:.6f}")
-    console.print(f"likeliest token equal at {result['positions_agreeing']} of {result['tokens']} positions")
+    console.print(
+        f"{result['model']}, {result['dtype']}, {result['tokens']} tokens, Hugging Face in fp32"
+    )
+    console.print(
+        f"perplexity  {result['perplexity']:.6f}, Hugging Face {result['reference_perplexity']:.6f}"
+    )
+    console.print(
+        f"likeliest token equal at {result['positions_agreeing']} of {result['tokens']} positions"
+    )
     for pos, error in result["logits_error"].items():
         console.print(f"largest logit error at position {pos:>3}  {error:.2e}")

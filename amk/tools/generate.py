@@ -11,7 +11,7 @@ from rich.console import Console
 
 from amk.compiler import compile_model
 from amk.errors import AmkError
-from amk.frontends.hf.source import open_model
+from amk.frontends.hf.source import Model, open_model
 from amk.interpreters.storage import Weights
 from amk.interpreters.vm import VmInterpreter
 from amk.ir.packs import F32
@@ -20,7 +20,9 @@ from amk.tools.prompt import check_count, parse_ids
 
 
 class Stream:
-    """Hands out the text of tokens as soon as it is whole characters; without a tokenizer, their ids."""
+    """Hands out the text of tokens as soon as it is whole characters; without a tokenizer, their
+    ids.
+    """
 
     def __init__(self, tokenizer: Any, prompt: list[int]):
         self.tokenizer, self.tokens = tokenizer, list(prompt)
@@ -68,7 +70,7 @@ def generate_tokens(
     steps = Steps()
     with steps.step(f"opening {name}") as step:
         model = open_model(name, step.report)
-        tokenizer = model.tokenizer() if prompt is not None or model.path else None
+        tokenizer = _tokenizer(model, needed=given is None)
         ids = list(map(int, tokenizer.encode(prompt))) if given is None else given
         model.config.check_tokens(ids)
         length, limit = len(ids) + max_tokens, model.config.max_context
@@ -126,6 +128,16 @@ def generate_tokens(
     return result.get("match", True)
 
 
+def _tokenizer(model: Model, needed: bool) -> Any:
+    """The model's tokenizer; None where it has none and token ids will do."""
+    try:
+        return model.tokenizer()
+    except AmkError:
+        if needed:
+            raise
+        return None
+
+
 def counted(weight: Weights, done: Callable[[], None]) -> Weights:
     """`weight`, telling `done` of each tensor that was read."""
 
@@ -138,7 +150,8 @@ def counted(weight: Weights, done: Callable[[], None]) -> Weights:
 
 
 def speed(times: list[float]) -> Result:
-    """Rate of decoding: from the first new token to the last, or of the prompt if there is only one.
+    """Rate of decoding: from the first new token to the last, or of the prompt if there is only
+    one.
 
     `times` are the start and the moment of each new token, in seconds.
     """
@@ -155,5 +168,14 @@ def show(result: Result, console: Console) -> None:
     if result.get("match") is True:
         console.print("equal to Hugging Face's greedy tokens (fp32)")
     elif "match" in result:
-        first = next((i for i, (a, b) in enumerate(zip(result["tokens"], result["reference_tokens"], strict=False)) if a != b), 0)
+        first = next(
+            (
+                i
+                for i, (a, b) in enumerate(
+                    zip(result["tokens"], result["reference_tokens"], strict=False)
+                )
+                if a != b
+            ),
+            0,
+        )
         console.print(f"DIFFERENT from Hugging Face's greedy tokens (fp32) from token {first} on")

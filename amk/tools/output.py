@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from amk.errors import AmkError
 
 
 @contextmanager
-def output_folder(path: Path, owned: tuple[str, ...]) -> Iterator[Path]:
+def output_folder(path: Path, owned: tuple[str, ...]) -> Generator[Path]:
     """Yield an empty folder to write into; its files move to `path` when the block ends well.
 
-    A folder that exists keeps what else is in it; of the names in `owned`, those not written this time are removed,
-    so that no file of an earlier run stays beside the new ones. When the block raises, nothing is left behind.
+    A folder that exists keeps what else is in it; of the names in `owned`, those not written this
+    time are removed, so that no file of an earlier run stays beside the new ones. When the block
+    raises, nothing is left behind.
 
     Raises AmkError at once when `path` is a file or cannot be written.
     """
@@ -35,7 +36,9 @@ def output_folder(path: Path, owned: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _writable_place(path: Path) -> Path:
-    """Where a temporary folder on the same file system can be: in `path`, or in its nearest ancestor."""
+    """Where a temporary folder on the same file system can be: in `path`, or in its nearest
+    ancestor.
+    """
     place = path
     while not place.exists() and not place.is_symlink():
         place = place.absolute().parent
@@ -47,5 +50,7 @@ def _writable_place(path: Path) -> Path:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise AmkError(f"{path}: not writable ({(error.strerror or str(error)).lower()})") from error
+        raise AmkError(
+            f"{path}: not writable ({(error.strerror or str(error)).lower()})"
+        ) from error
     return place

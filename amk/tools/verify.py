@@ -26,7 +26,9 @@ PROGRAMS: dict[type[Operation], str] = {
 
 
 def verify_file(file: Path) -> Result:
-    """`safe`, `level`, and `violations`, one text each. Raises MalformedError when the file holds no program."""
+    """`safe`, `level`, and `violations`, one text each. Raises MalformedError when the file holds
+    no program.
+    """
     steps = Steps()
     with steps.step(f"reading {file}"):
         module = load_module(make_context(), file)
@@ -48,12 +50,16 @@ def program_in(module: ModuleOp, name: str) -> Operation:
     """
     ops = list(module.ops)
     if len(ops) != 1 or type(ops[0]) not in PROGRAMS:
-        raise MalformedError(f"{name}: expected one model, task, sched or vm program and nothing else")
+        raise MalformedError(
+            f"{name}: expected one model, task, sched or vm program and nothing else"
+        )
     return ops[0]
 
 
 def violations_of(program: Operation, name: str) -> list[str]:
-    """All violations of a program, of whatever level. Raises MalformedError when an op contradicts its definition."""
+    """All violations of a program, of whatever level. Raises MalformedError when an op contradicts
+    its definition.
+    """
     try:
         for op in program.walk():
             if op is not program:

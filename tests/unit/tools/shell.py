@@ -10,7 +10,9 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 
 
-def run(*args: str | Path, stdin: str = "", timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def run(
+    *args: str | Path, stdin: str = "", timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
     """Run a console script of this environment, offline; never raises on a non-zero exit."""
     tool, *rest = map(str, args)
     return subprocess.run(
@@ -25,7 +27,9 @@ def run(*args: str | Path, stdin: str = "", timeout: float = 300) -> subprocess.
 
 
 def refusal(*args: str | Path, stdin: str = "") -> str:
-    """What a tool says to bad input: checks that it is one line, a status of 1 or 2, and nothing on standard output."""
+    """What a tool says to bad input: checks that it is one line, a status of 1 or 2, and nothing on
+    standard output.
+    """
     done = run(*args, stdin=stdin)
     assert done.returncode in (1, 2), done
     assert done.stdout == "", done
