@@ -98,7 +98,7 @@ class ShadowEngine:
         self.pending: list[list[Written] | None] = [None] * n
         self.ready: list[int] = []
         self.place: dict[int, int] = {}
-        self.word_waits: dict[str, list[tuple[int, int]]] = {}
+        self.word_waits: dict[str, dict[tuple[int, int, int], list[int]]] = {}
         self.counter_waits: dict[int, list[tuple[int, int]]] = {}
         self.emitted: dict[int, int] = {}
         self.shift = self.end = 0
@@ -241,9 +241,8 @@ class ShadowEngine:
             goal = target(need, self.now[sm])
             self.counter_waits.setdefault(need.counter, []).append((goal, sm))
         else:
-            stamps = self.clocks.cells[need.buffer].stamp[need.lo : need.hi]
-            late = np.flatnonzero(stamps < self.wanted(need, self.now[sm]))
-            self.word_waits.setdefault(need.buffer, []).append((need.lo + int(late[-1]), sm))
+            words = need.lo, need.hi, self.wanted(need, self.now[sm])
+            self.word_waits.setdefault(need.buffer, {}).setdefault(words, []).append(sm)
         return True
 
     def read(self, sm: int, run: Run, p: Plan) -> list[Written]:
@@ -325,11 +324,13 @@ class ShadowEngine:
             self.emitted[step] = int(w.values[0]) if w.values is not None else 0
         waiting = self.word_waits.get(w.name)
         if waiting:
-            a, b = self.clocks.cells[w.name].range(w.lo, w.hi)
-            self.word_waits[w.name] = [item for item in waiting if not a <= item[0] < b]
-            for cell, other in waiting:
-                if a <= cell < b:
-                    self.wake(other)
+            cells = self.clocks.cells[w.name]
+            a, b = cells.range(w.lo, w.hi)
+            for words in list(waiting):
+                lo, hi, want = words
+                if lo < b and a < hi and cells.bounds(lo, hi)[0] >= want:
+                    for other in waiting.pop(words):
+                        self.wake(other)
 
     def signal(self, sm: int, run: Run) -> None:
         for s in run.signals:
