@@ -119,7 +119,8 @@ class _Run:
         ]
         self.counts: dict[int, int] = defaultdict(int)
         self.arrived: dict[tuple[int, int], list[tuple[int, int, Clock, Clock]]] = defaultdict(list)
-        self.counter_waiting: dict[int, list[int]] = defaultdict(list)
+        self.joined: dict[tuple[int, int], tuple[Clock, Clock]] = {}
+        self.counter_waiting: dict[int, list[tuple[int, int]]] = defaultdict(list)
         self.appends: dict[tuple[str, int], list[tuple[int, int, CacheAccess]]] = defaultdict(list)
         for sm, queue in enumerate(self.queues):
             for i, op in enumerate(queue):
@@ -235,8 +236,9 @@ class _Run:
                 return False
             events.append((event, since == 0))
         for w in op.waits:
-            if self.counts[w.counter] < self.threshold(w, place.step):
-                self.counter_waiting[w.counter].append(sm)
+            threshold = self.threshold(w, place.step)
+            if self.counts[w.counter] < threshold:
+                self.counter_waiting[w.counter].append((threshold, sm))
                 return False
         order = self.order[sm]
         for event, always in events:
@@ -259,6 +261,11 @@ class _Run:
             return
         assert self.visible is not None
         order, visible = self.order[sm], self.visible[sm]
+        if w.threshold == total:
+            its_order, its_visible = self.joined[w.counter, step if w.scaled else 0]
+            np.maximum(order, its_order, out=order)
+            np.maximum(visible, its_visible, out=visible)
+            return
         for from_sm, index, its_order, its_visible in self.arrived[
             w.counter, step if w.scaled else 0
         ]:
@@ -313,6 +320,12 @@ class _Run:
         assert self.visible is not None
         order, visible = self.order[sm].copy(), self.visible[sm].copy()
         self.arrived[counter, place.step].append((sm, place.index, order, visible))
+        joined = self.joined.get((counter, place.step))
+        if joined is None:
+            self.joined[counter, place.step] = order.copy(), visible.copy()
+        else:
+            np.maximum(joined[0], order, out=joined[0])
+            np.maximum(joined[1], visible, out=joined[1])
         self.counts[counter] += amount
         first = self.arrived[counter, 0]
         if place.step and (
@@ -320,7 +333,10 @@ class _Run:
             or any(order[other] < its_order[other] for other, _, its_order, _ in first)
         ):
             self.loosened.add(counter)
-        woken, self.counter_waiting[counter] = self.counter_waiting[counter], []
+        waiting, count = self.counter_waiting[counter], self.counts[counter]
+        woken = [other for threshold, other in waiting if threshold <= count]
+        if woken:
+            self.counter_waiting[counter] = [w for w in waiting if w[0] > count]
         return woken
 
     # Accesses

@@ -32,7 +32,7 @@ from amk.ir.kernels import (
 from amk.ir.program import Declarations, Program
 from amk.verify.violation import Place, Violation
 
-MIN_STEPS = 1 << 20
+MIN_STEPS = 1 << 17
 """Steps that a program must be able to run before its host has to zero epochs and counters."""
 WORD_RANGE = 1 << 32
 
