@@ -77,9 +77,8 @@ class GgufFile:
             with np.errstate(all="ignore"):
                 self.reader: Any = gguf.GGUFReader(path)
                 self.fields = self.metadata()
-        except (ValueError, KeyError, IndexError, TypeError, OverflowError, OSError) as e:
-            why = (str(e).splitlines() or [type(e).__name__])[0]
-            raise AmkError(f"file '{path}' is truncated or corrupt: {why}") from None
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError, OSError):
+            raise AmkError(f"file '{path}' is truncated or corrupt") from None
         self.config = self.make_config()
         self.raw: dict[str, Any] = {}
         self.tensors: dict[str, TensorInfo] = {}
@@ -105,9 +104,9 @@ class GgufFile:
                 f"architecture '{arch}' of {self.where} is not supported "
                 f"(supported: {', '.join(ARCHITECTURES)})"
             )
-        own = {k.removeprefix(f"{arch}."): v for k, v in self.fields.items() if "." in k}
-        own = {k: v for k, v in own.items() if f"{arch}.{k}" in self.fields}
-        f = Fields(own, arch, f"{arch}.")
+        prefix = f"{arch}."
+        own = {k[len(prefix) :]: v for k, v in self.fields.items() if k.startswith(prefix)}
+        f = Fields(own, arch, prefix)
         heads, hidden = f.size("attention.head_count"), f.size("embedding_length")
         head_dim = f.size(
             "attention.key_length", f.values.get("rope.dimension_count") or hidden // heads

@@ -27,7 +27,7 @@ AS_GIVEN: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False
 
 
 def one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def load_tokenizer(path: Path) -> Any:

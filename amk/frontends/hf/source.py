@@ -122,6 +122,8 @@ def open_model(spec: str, progress: fetch.Progress | None = None) -> Model:
 
     Raises AmkError, one line, where there is no such model or amk does not support it.
     """
+    if not spec:
+        raise AmkError("model name is empty")
     if spec.startswith("random:"):
         return open_random(spec)
     if spec == "smollm2":
@@ -176,7 +178,7 @@ def open_hub(spec: str) -> Model:
     try:
         folder = snapshot_download(spec, allow_patterns=list(HUB_FILES))
     except Exception as e:  # the hub's client raises a dozen unrelated types
-        why = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        why = (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(".")
         raise AmkError(
             f"model '{spec}' is no local folder and cannot be fetched from the hub: {why}"
         ) from None

@@ -34,7 +34,8 @@ def test_operators_of_a_layer() -> None:
     ops = count(build())
     assert ops == {
         "weight": 20, "cache": 2, "rope_table": 1, "embed": 1, "rms_norm": 5, "linear": 15,
-        "rope": 4, "kv_append": 2, "attention": 2, "add": 4, "silu_mul": 2, "argmax": 1, "return": 1,
+        "rope": 4, "kv_append": 2, "attention": 2, "add": 4, "silu_mul": 2, "argmax": 1,
+        "return": 1,
     }  # fmt: skip
 
 

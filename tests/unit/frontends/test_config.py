@@ -1,4 +1,4 @@
-"""Configs: what is understood is understood as Hugging Face does, anything else is refused by name."""
+"""Configs: understood as Hugging Face understands them, or refused by the name of a field."""
 
 from __future__ import annotations
 
@@ -225,7 +225,8 @@ def test_what_transformers_saves_is_accepted_and_means_the_same() -> None:
         (transformers.MistralConfig, {"sliding_window": None, "num_key_value_heads": 1}),
         (transformers.Qwen2Config, {"num_key_value_heads": 2}),
     ):
-        theirs: Any = cls(**small, **extra)
+        make: Any = cls
+        theirs = make(**small, **extra)
         saved = json.loads(theirs.to_json_string(use_diff=False))
         saved["architectures"] = [FAMILIES[theirs.model_type].architecture]
         ours = parse_config(saved)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from numpy.typing import NDArray
-from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from amk.frontends.hf.config import parse_config
@@ -30,6 +30,12 @@ SCALINGS: list[dict[str, Any] | None] = [
      "original_max_position_embeddings": 8192},
     {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
 ]  # fmt: skip
+
+
+def llama_config(raw: dict[str, Any]) -> Any:
+    """transformers' own config; it gets a copy, because it writes into what it is given."""
+    make: Any = transformers.LlamaConfig
+    return make(**{k: v for k, v in deepcopy(raw).items() if k != "model_type"})
 
 
 def ulps(a: NDArray[np.float32], b: NDArray[np.float32]) -> int:
@@ -69,7 +75,7 @@ def test_frequencies(head_dim: int, theta: float, scaling: dict[str, Any] | None
         "head_dim": head_dim, "rope_theta": theta, "rope_scaling": scaling,
         "max_position_embeddings": 131072,
     }  # fmt: skip
-    theirs = LlamaConfig(**{k: v for k, v in deepcopy(old).items() if k != "model_type"})
+    theirs = llama_config(old)
     inv = LlamaRotaryEmbedding(theirs).inv_freq.numpy()
     config = parse_config(old)
     assert_same(np.array(config.inv_freq, np.float32), inv)
@@ -82,10 +88,7 @@ def test_frequencies(head_dim: int, theta: float, scaling: dict[str, Any] | None
 
 @pytest.mark.parametrize("name", [n for n in PRESETS if not n.startswith("qwen3")])
 def test_presets(name: str) -> None:
-    from transformers import AutoConfig
-
-    raw = preset(name)
-    theirs: Any = AutoConfig.for_model(str(raw.pop("model_type")), **deepcopy(raw))
+    theirs: Any = transformers.AutoConfig.for_model(**deepcopy(preset(name)))
     inv = LlamaRotaryEmbedding(theirs).inv_freq.numpy()
     assert_same(np.array(parse_config(preset(name)).inv_freq, np.float32), inv)
 
@@ -93,9 +96,7 @@ def test_presets(name: str) -> None:
 def test_tables_are_those_of_transformers() -> None:
     """Same float32 angles; cos and sin of them within the last bit of PyTorch's."""
     raw = preset("llama-3.2-1b")
-    rope = LlamaRotaryEmbedding(
-        LlamaConfig(**{k: v for k, v in deepcopy(raw).items() if k != "model_type"})
-    )
+    rope = LlamaRotaryEmbedding(llama_config(raw))
     rows = 4096
     cos, sin = rope(torch.zeros(1), torch.arange(rows)[None])
     config = parse_config(raw)
