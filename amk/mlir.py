@@ -99,6 +99,11 @@ def build_passes(pipeline: str) -> tuple[ModulePass, ...]:
         raise PipelineError(one_line(error)) from error
 
 
+def expand_names(pipeline: str) -> tuple[str, ...]:
+    """The names of the passes that `pipeline` stands for."""
+    return tuple(spec.name for spec in _expand(_specs(pipeline)))
+
+
 def _specs(pipeline: str) -> list[ArgSpec]:
     return [spec.normalize_parameter_names() for spec in parse_pipeline(pipeline)]
 
