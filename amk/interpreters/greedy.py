@@ -182,6 +182,7 @@ class GreedyEngine:
         self.outputs = Outputs(program)
         self.memory = GreedyMemory(program, self.storage)
         self.counters = [0] * program.counters
+        self.total = arrivals(program)
         self.step = 0
         self.alone = {
             name
@@ -256,7 +257,7 @@ class GreedyEngine:
 
     def holds(self, need: Need, step: int, pos: int) -> bool:
         if isinstance(need, Wait):
-            return self.counters[need.counter] >= target(need, step)
+            return self.counters[need.counter] >= target(need, step, self.total)
         if pos < need.since:
             return True
         want = epoch(self.program.buffers[need.buffer].uses, need.use, step - need.previous)
@@ -288,16 +289,30 @@ class GreedyEngine:
 
     def describe(self, need: Need, step: int) -> str:
         if isinstance(need, Wait):
-            value = self.counters[need.counter]
-            return f"counter {need.counter} to reach {target(need, step)}, it is {value}"
+            return describe_counter(need, target(need, step, self.total), self.counters)
         want = epoch(self.program.buffers[need.buffer].uses, need.use, step - need.previous)
         cells = self.memory.epochs[need.buffer][need.lo : need.hi]
         return describe_words(need, want, cells)
 
 
-def target(wait: Wait, step: int) -> int:
-    """The value that a counter must have for `wait` in step `step`."""
-    return wait.threshold * (step + 1) if wait.scaled else wait.threshold
+def arrivals(program: Program) -> list[int]:
+    """How far each counter gets in one step."""
+    total = [0] * program.counters
+    for queue in program.queues:
+        for run in queue:
+            for signal in run.signals:
+                total[signal.counter] += signal.amount
+    return total
+
+
+def target(wait: Wait, step: int, total: list[int]) -> int:
+    """The value that a counter must have for `wait` in step `step`; `total` is its arrivals."""
+    return wait.threshold + (total[wait.counter] * step if wait.scaled else 0)
+
+
+def describe_counter(wait: Wait, goal: int, counters: list[int]) -> str:
+    """What a waiter still misses."""
+    return f"counter {wait.counter} to reach {goal}, it is {counters[wait.counter]}"
 
 
 def describe_words(need: Words, want: int, cells: NDArray[np.int64]) -> str:

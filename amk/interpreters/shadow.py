@@ -16,7 +16,16 @@ import numpy as np
 from amk.errors import AmkError
 from amk.interpreters.clocks import I64, Clocks
 from amk.interpreters.faults import Blocked, Deadlock, Fault, FaultError
-from amk.interpreters.greedy import Need, Words, describe_words, epoch, needs, target
+from amk.interpreters.greedy import (
+    Need,
+    Words,
+    arrivals,
+    describe_counter,
+    describe_words,
+    epoch,
+    needs,
+    target,
+)
 from amk.interpreters.kernels import execute
 from amk.interpreters.storage import Outputs, Storage, Weights
 from amk.interpreters.touched import RecordingMemory, Written, cache_rows, declared, mismatch
@@ -84,6 +93,7 @@ class ShadowEngine:
         self.outputs = Outputs(program)
         self.clocks = Clocks(program)
         self.counters = [0] * program.counters
+        self.total = arrivals(program)
         self.rng = random.Random(seed) if seed is not None else None
         self.favor, self.delay = favor, delay
         self.fixed = favor is not None or delay is not None
@@ -219,7 +229,7 @@ class ShadowEngine:
         step = self.now[sm]
         for need in p.needs:
             if isinstance(need, Wait):
-                if self.counters[need.counter] < target(need, step):
+                if self.counters[need.counter] < target(need, step, self.total):
                     return need
             elif step + self.shift >= need.since:
                 low, _ = self.clocks.cells[need.buffer].bounds(need.lo, need.hi)
@@ -238,7 +248,7 @@ class ShadowEngine:
             return False
         self.sleep(sm)
         if isinstance(need, Wait):
-            goal = target(need, self.now[sm])
+            goal = target(need, self.now[sm], self.total)
             self.counter_waits.setdefault(need.counter, []).append((goal, sm))
         else:
             words = need.lo, need.hi, self.wanted(need, self.now[sm])
@@ -355,8 +365,7 @@ class ShadowEngine:
             run = queue[self.at[sm]]
             need = self.unmet(sm, self.plan(run))
             if isinstance(need, Wait):
-                goal, value = target(need, step), self.counters[need.counter]
-                text = f"counter {need.counter} to reach {goal}, it is {value}"
+                text = describe_counter(need, target(need, step, self.total), self.counters)
             else:
                 assert need is not None
                 stamps = self.clocks.cells[need.buffer].stamp[need.lo : need.hi]
