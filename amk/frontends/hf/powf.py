@@ -3,8 +3,11 @@
 RoPE frequencies are 1 / theta ** (2i / d), which Hugging Face computes in float32 PyTorch. PyTorch
 takes blocks of 32 elements through SLEEF's vectorized `powf` (error up to 1 ulp) and what is left
 through the C library's (practically correctly rounded). A position multiplies the error of a
-frequency, so the same rounding is worth having. This is SLEEF's algorithm (`xpowf`: double-float
-arithmetic with FMA; Boost Software License 1.0) on NumPy arrays.
+frequency, so the same rounding is worth having.
+
+This is SLEEF's `xpowf` (double-float arithmetic with FMA) on NumPy arrays. SLEEF is copyright Naoki
+Shibata and contributors 2010 - 2025, distributed under the Boost Software License, Version 1.0
+(https://www.boost.org/LICENSE_1_0.txt).
 """
 
 from __future__ import annotations

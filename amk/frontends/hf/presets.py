@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 
 from amk.errors import AmkError
 
@@ -148,4 +149,4 @@ def preset(name: str) -> dict[str, object]:
     """The config of a preset. Raises AmkError where there is none of this name."""
     if name not in PRESETS:
         raise AmkError(f"preset '{name}' is unknown (known: {', '.join(PRESETS)})")
-    return dict(PRESETS[name])
+    return deepcopy(dict(PRESETS[name]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +80,8 @@ def _empty(config: Any) -> Any:
 
 
 def _from_weights(model: Model) -> Any:
-    raw = dict(model.raw)
-    module = _empty(LIBRARY.AutoConfig.for_model(raw.pop("model_type"), **raw))
+    raw = deepcopy(dict(model.raw))  # transformers writes into the objects of a config
+    module = _empty(LIBRARY.AutoConfig.for_model(**raw))
     state = {name: torch.from_numpy(model.weight(name)) for name in model.tensors}
     if model.config.tied:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]

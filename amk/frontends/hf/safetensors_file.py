@@ -1,9 +1,8 @@
 """Reading safetensors with NumPy: one file, or shards behind an index.
 
 The format is an 8-byte little-endian header length, a JSON header that gives each tensor's type,
-shape and byte range, and the bytes (https://github.com/huggingface/safetensors#format). Files are
-mapped, so opening a model of any size costs its headers only. bfloat16, which NumPy lacks, is
-widened by a shift.
+shape and byte range, and the bytes (https://github.com/huggingface/safetensors#format). Opening a
+model of any size reads its headers only. bfloat16, which NumPy lacks, is widened by a shift.
 """
 
 from __future__ import annotations

@@ -30,6 +30,9 @@ HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 """What is fetched of a repository of the hub: configs, weights and the tokenizer, never code."""
 
+HUB_COPIES = ("*/*", "consolidated*")
+"""What is left out: subfolders, and the weights once more under their authors' own names."""
+
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
 
 
@@ -176,7 +179,9 @@ def open_hub(spec: str) -> Model:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = snapshot_download(spec, allow_patterns=list(HUB_FILES))
+        folder = snapshot_download(
+            spec, allow_patterns=list(HUB_FILES), ignore_patterns=list(HUB_COPIES)
+        )
     except Exception as e:  # the hub's client raises a dozen unrelated types
         why = (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(".")
         raise AmkError(

@@ -15,10 +15,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from amk.dialects.model import ProgramOp
 from amk.errors import AmkError
+from amk.frontends.hf.build import build_model
+from amk.frontends.hf.config import parse_config, tensor_shapes
 from amk.frontends.hf.presets import preset
+from amk.frontends.hf.random_weights import RandomWeights
 from amk.frontends.hf.reference import perplexity, reference_greedy, reference_logits
 from amk.frontends.hf.source import Model, open_model
+from amk.interpreters.model import ModelInterpreter
 
 F64 = NDArray[np.float64]
 TEXT = "The capital of France is"
@@ -95,19 +100,42 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+def open_saved(case: str, save_model: Callable[..., Path]) -> Model:
+    """A model of a case, from a folder that transformers wrote."""
+    raw = CASES[case]
+    drop = ("attention_bias",) if raw.get("model_type") == "qwen2" else ()
+    return open_model(str(save_model(drop=drop, **raw)))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_config_and_weights_mean_the_same_to_hugging_face(
     case: str, save_model: Callable[..., Path]
 ) -> None:
     """At every position of 120 tokens; folders that transformers wrote and reads itself."""
-    raw = CASES[case]
-    drop = ("attention_bias",) if raw.get("model_type") == "qwen2" else ()
-    model = open_model(str(save_model(drop=drop, **raw)))
+    model = open_saved(case, save_model)
     tokens = np.random.default_rng(5).integers(0, model.config.vocab, 120).tolist()
     theirs, ours = reference_logits(model, tokens), decoder(model, tokens)
     error = np.abs(theirs - ours).max(-1) / np.abs(ours).max(-1)
     assert error.max() < 1e-5
     assert np.array_equal(theirs.argmax(-1), ours.argmax(-1))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_model_ir_computes_what_hugging_face_computes(
+    case: str, save_model: Callable[..., Path]
+) -> None:
+    """The interpreter of model IR, step by step, against one pass of transformers."""
+    model = open_saved(case, save_model)
+    tokens = np.random.default_rng(6).integers(0, model.config.vocab, 40).tolist()
+    program = build_model(model.config, "fp32", len(tokens)).body.block.first_op
+    assert isinstance(program, ProgramOp)
+    interpreter = ModelInterpreter(program, model.weight)
+    theirs = reference_logits(model, tokens)
+    for pos, token in enumerate(tokens):
+        _, ours = interpreter.step(token, pos)
+        assert ours is not None
+        assert np.abs(theirs[pos] - ours).max() < 1e-4 * np.abs(theirs[pos]).max()
+        assert ours.argmax() == theirs[pos].argmax()
 
 
 def test_a_wrong_description_is_noticed(save_model: Callable[..., Path]) -> None:
@@ -139,6 +167,17 @@ def test_random_models_are_their_own_oracle() -> None:
     assert all(np.array_equal(model.weight(n), state[n].numpy()) for n in model.tensors)
     bf16 = reference_logits(model, tokens, "bf16")
     assert np.array_equal(bf16, theirs), "the weights of random models are exact in bf16"
+
+
+def test_the_oracle_leaves_the_presets_alone() -> None:
+    """transformers writes into the `rope_scaling` that it is given."""
+    before = preset("llama-3.2-1b")
+    small = dict(num_hidden_layers=1, hidden_size=64, intermediate_size=32, vocab_size=64)
+    raw = preset("llama-3.2-1b") | small | dict(num_attention_heads=4, num_key_value_heads=2)
+    model = Model("small", raw, RandomWeights(parse_config(raw)))
+    copy = str(raw)
+    model.reference()
+    assert str(raw) == copy and preset("llama-3.2-1b") == before
 
 
 def test_greedy_is_the_argmax_of_logits() -> None:
@@ -229,8 +268,6 @@ def test_presets_can_be_built_by_transformers() -> None:
     """The shapes that transformers derives from a preset are the tensors that we expect."""
     import torch
     import transformers
-
-    from amk.frontends.hf.config import parse_config, tensor_shapes
 
     for name in ("llama-3.2-1b", "mistral-7b", "qwen2.5-0.5b"):
         raw = preset(name) | {"num_hidden_layers": 2}

@@ -88,7 +88,8 @@ def test_frequencies(head_dim: int, theta: float, scaling: dict[str, Any] | None
 
 @pytest.mark.parametrize("name", [n for n in PRESETS if not n.startswith("qwen3")])
 def test_presets(name: str) -> None:
-    theirs: Any = transformers.AutoConfig.for_model(**deepcopy(preset(name)))
+    make: Any = transformers.AutoConfig.for_model
+    theirs = make(**deepcopy(preset(name)))
     inv = LlamaRotaryEmbedding(theirs).inv_freq.numpy()
     assert_same(np.array(parse_config(preset(name)).inv_freq, np.float32), inv)
 
