@@ -172,8 +172,8 @@ def test_random_models_are_their_own_oracle() -> None:
 def test_the_oracle_leaves_the_presets_alone() -> None:
     """transformers writes into the `rope_scaling` that it is given."""
     before = preset("llama-3.2-1b")
-    small = dict(num_hidden_layers=1, hidden_size=64, intermediate_size=32, vocab_size=64)
-    raw = preset("llama-3.2-1b") | small | dict(num_attention_heads=4, num_key_value_heads=2)
+    small = {"num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 32, "vocab_size": 64}
+    raw = preset("llama-3.2-1b") | small | {"num_attention_heads": 4, "num_key_value_heads": 2}
     model = Model("small", raw, RandomWeights(parse_config(raw)))
     copy = str(raw)
     model.reference()
