@@ -3,7 +3,7 @@
 PYTHON ?= python3
 MODEL  ?= smollm2
 SMS    ?= 132
-PROMPT ?= The capital of France is
+PROMPT ?= Once upon a time,
 OUT    ?= out/$(notdir $(MODEL))
 
 BIN   := .venv/bin
