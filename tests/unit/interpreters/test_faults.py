@@ -10,7 +10,7 @@ import pytest
 from amk.interpreters.faults import Deadlock, Fault, FaultError
 from amk.interpreters.shadow import find_fault
 from amk.interpreters.vm import VmInterpreter
-from amk.ir.kernels import Ref
+from amk.ir.kernels import Cache, Ref
 from amk.ir.program import Program, Run
 from tests.unit.programs import Tiny, fused, unfused, weights
 
@@ -212,6 +212,39 @@ def test_a_missing_dependence_between_steps_is_found() -> None:
     ]
     found = search(replace(p, kernels=kernels, queues=queues))
     assert isinstance(found, Fault) and found.kernel == "late"
+
+
+def test_a_cache_row_that_nobody_appends_is_a_fault() -> None:
+    p = unfused(FLAGGED)
+    caches = p.caches | {"other": replace(p.caches["kv0"], name="other")}
+    broken = replace(with_kernel(p, "l0.append", cache=Cache("other")), caches=caches)
+    found = search(broken)
+    assert isinstance(found, Fault) and found.kernel == "l0.attention"
+    assert "reads @kv0 head" in found.message and "not initialized" in found.message
+
+
+def test_a_cache_row_without_order_is_a_race() -> None:
+    """The two heads are appended by the SMs that do not read them."""
+    p = unfused(FLAGGED)
+    queues = [
+        [replace(r, lo=1 - r.lo, hi=2 - r.lo) if "append" in r.kernel else r for r in queue]
+        for queue in p.queues
+    ]
+    crossed = replace(p, queues=queues)
+    assert search(crossed) is None
+    sm = next(s for s, queue in enumerate(queues) if any("append" in r.kernel for r in queue))
+    index = at(crossed, sm, "l0.attention")
+    found = search(edited(crossed, sm, index, lambda run: replace(run, waits=())), sm)
+    assert isinstance(found, Fault) and found.kernel == "l0.attention"
+    assert "@kv0 head" in found.message
+
+
+def test_a_counter_that_leaves_32_bits_is_a_fault() -> None:
+    p = fused(COUNTERS)
+    vm = VmInterpreter(p, weights(COUNTERS), check=True)
+    vm.engine.counters[0] = 2**32 - 1
+    with pytest.raises(FaultError, match="beyond 32 bits"):
+        vm.step(1, 0)
 
 
 def test_a_fault_stops_the_run_with_a_record() -> None:

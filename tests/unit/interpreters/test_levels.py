@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from xdsl.dialects.builtin import ModuleOp
 
+from amk.dialects.model import MODEL as MODEL_DIALECT
+from amk.dialects.model import ModelOp
 from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
 from amk.frontends.hf.source import open_model
@@ -25,6 +27,13 @@ def stages(pipeline: list[str], dtype: str = "fp32") -> list[ModuleOp]:
             p.apply(ctx, module)
         made.append(module.clone())
     return made
+
+
+def test_every_operator_of_the_model_dialect_runs_here() -> None:
+    """What the two pipelines below start from holds every operator there is."""
+    used = {type(op) for module in stages(["fuse"]) for op in module.walk()}
+    operators = {op for op in MODEL_DIALECT.operations if issubclass(op, ModelOp)}
+    assert operators <= used
 
 
 @pytest.mark.parametrize("fuse", [True, False])
