@@ -1,14 +1,17 @@
-"""The text of a kernel, shared by `task.family` and `vm.kernel`: a mnemonic and `field value` pairs.
+"""The text of a kernel, shared by `task.family` and `vm.kernel`: a mnemonic and `field value`
+pairs.
 
-    gemv n 960 tile 8 k 576 weight @layers.0.qkv x @h0 out @qkv0 norm @g eps 1.0e-05 epilogue rope ...
+    gemv n 960 tile 8 k 576 weight @layers.0.qkv x @h0 out @qkv0 norm @g eps 1.0e-05 epilogue rope
+    ...
 
-Fields that hold their default are not printed. An operand is `@buffer`, then `+offset` and `#use` unless zero.
+Fields that hold their default are not printed. An operand is `@buffer`, then `+offset` and `#use`
+unless zero.
 """
 
 from __future__ import annotations
 
 from dataclasses import MISSING, Field, fields
-from typing import Any, cast
+from typing import Any
 
 from xdsl.ir import Data
 from xdsl.irdl import irdl_attr_definition
@@ -88,7 +91,7 @@ def parse_kernel(parser: AttrParser) -> Kernel:
     missing = [f.name for f in known.values() if f.default is MISSING and f.name not in values]
     if missing:
         parser.raise_error(f"kernel {mnemonic} lacks {', '.join(missing)}")
-    return cast(Kernel, cls(**values))
+    return cls(**values)
 
 
 @irdl_attr_definition

@@ -1,23 +1,24 @@
 """The `model` dialect: what one decoding step computes, as operators on tensors.
 
-Level 1. A `model.program` holds declarations (weights, packs, KV caches, RoPE tables), which every later level carries
-along unchanged, and a straight line of operators in SSA form. Order and dependence are SSA, except for the KV cache,
-which is memory: `kv_append` and `attention` on one cache keep their order.
+Level 1. A `model.program` holds declarations (weights, packs, KV caches, RoPE tables), which every
+later level carries along unchanged, and a straight line of operators in SSA form. Order and
+dependence are SSA, except for the KV cache, which is memory: `kv_append` and `attention` on one
+cache keep their order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 from xdsl.dialects.builtin import (
     I64,
     ArrayAttr,
     DenseArrayBase,
-    Float64Type,
-    FloatAttr,
     FlatSymbolRefAttr,
     FlatSymbolRefAttrConstr,
+    Float64Type,
+    FloatAttr,
     IndexType,
     IntegerAttr,
     ShapedType,
@@ -83,6 +84,11 @@ def check_tensor(label: str, type: Attribute) -> None:
         raise VerifyException(f"{label} is no matrix or vector: {type} (M1)")
 
 
+def array_values(array: Attribute) -> tuple[Any, ...]:
+    """The numbers of a dense array attribute."""
+    return tuple(cast(Any, array).get_values())
+
+
 def extent(value: SSAValue) -> int:
     """Number of elements of a one-dimensional tensor value."""
     return cast(ShapedType, value.type).element_count()
@@ -91,8 +97,16 @@ def extent(value: SSAValue) -> int:
 # Declarations
 
 
+Plain = Tensor | Pack | KvCache | RopeTable
+
+
 class Declaration(IRDLOperation):
-    """An immutable tensor, a pack or a table, or a KV cache: what the program refers to by symbol."""
+    """An immutable tensor, a pack or a table, or a KV cache: what the program refers to by
+    symbol."""
+
+    def plain(self) -> Plain:
+        """The declaration as plain data."""
+        raise NotImplementedError
 
     def symbol(self) -> str:
         return cast(StringAttr, self.properties["sym_name"]).data
@@ -136,7 +150,7 @@ class PackOp(Declaration):
             properties={
                 "sym_name": StringAttr(pack.name),
                 "mode": StringAttr(pack.mode),
-                "sources": ArrayAttr([FlatSymbolRefAttr(s) for s in pack.sources]),
+                "sources": ArrayAttr([SymbolRefAttr(s) for s in pack.sources]),
                 "layouts": ArrayAttr([StringAttr(s) for s in pack.layouts]),
                 "head_dim": size(pack.head_dim),
                 "type": type,
@@ -239,7 +253,8 @@ class CacheOp(Declaration):
 
 @irdl_op_definition
 class RopeTableOp(Declaration):
-    """Inverse frequencies of the rotary embedding; cos and sin are computed in fp32 and multiplied by `scale`."""
+    """Inverse frequencies of the rotary embedding; cos and sin are computed in fp32 and multiplied
+    by `scale`."""
 
     name = "model.rope_table"
     sym_name = prop_def(SymbolNameConstraint())
@@ -257,8 +272,7 @@ class RopeTableOp(Declaration):
         )
 
     def plain(self) -> RopeTable:
-        values = cast(tuple[float, ...], self.inv_freq.get_values())
-        return RopeTable(self.sym_name.data, tuple(values), self.scale.value.data)
+        return RopeTable(self.sym_name.data, array_values(self.inv_freq), self.scale.value.data)
 
     @classmethod
     def parse(cls, parser: Parser) -> RopeTableOp:
@@ -366,10 +380,11 @@ class KvAppendOp(ModelOp):
 
 @irdl_op_definition
 class AttentionOp(ModelOp):
-    """softmax(scale * q K^T) V over rows [0, pos] of the cache; with k and v, row pos is appended first.
+    """softmax(scale * q K^T) V over rows [0, pos] of the cache; with k and v, row pos is appended
+    first.
 
-    `interleaved` says that q and k hold each rotary pair (i, i + head_dim / 2) as neighbors (2i, 2i + 1); dot products
-    do not depend on it, values do not have it.
+    `interleaved` says that q and k hold each rotary pair (i, i + head_dim / 2) as neighbors (2i, 2i
+    + 1); dot products do not depend on it, values do not have it.
     """
 
     name = "model.attention"
@@ -425,9 +440,11 @@ class ArgmaxOp(ModelOp):
 
 @irdl_op_definition
 class QkvOp(ModelOp):
-    """Query, key and value projections from one packed weight, with norm before and rotary embedding after.
+    """Query, key and value projections from one packed weight, with norm before and rotary
+    embedding after.
 
-    q and k come out with rotary pairs as neighbors (2i, 2i + 1), as the pack's `rope` layout puts them.
+    q and k come out with rotary pairs as neighbors (2i, 2i + 1), as the pack's `rope` layout puts
+    them.
     """
 
     name = "model.qkv"
@@ -445,8 +462,9 @@ class QkvOp(ModelOp):
     k = result_def(TensorType)
     v = result_def(TensorType)
     assembly_format = (
-        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? `rope` $table `at` $pos `heads` $heads "
-        "`kv_heads` $kv_heads `head_dim` $head_dim attr-dict `:` type($x) `->` type($q) `,` type($k) `,` type($v)"
+        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? `rope` $table `at` $pos "
+        "`heads` $heads `kv_heads` $kv_heads `head_dim` $head_dim attr-dict "
+        "`:` type($x) `->` type($q) `,` type($k) `,` type($v)"
     )
 
 
@@ -461,12 +479,16 @@ class GateUpOp(ModelOp):
     norm = opt_prop_def(FlatSymbolRefAttrConstr)
     eps = opt_prop_def(Real)
     out = result_def(TensorType)
-    assembly_format = "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? attr-dict `:` type($x) `->` type($out)"
+    assembly_format = (
+        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? attr-dict "
+        "`:` type($x) `->` type($out)"
+    )
 
 
 @irdl_op_definition
 class LmHeadOp(ModelOp):
-    """Logits and their argmax in one operator: the logits are an output of the program, the token its result."""
+    """Logits and their argmax in one operator: the logits are an output of the program, the token
+    its result."""
 
     name = "model.lm_head"
     x = operand_def(TensorType)
@@ -547,7 +569,7 @@ def symbol(attr: SymbolRefAttr | None) -> str | None:
 MODEL = Dialect(
     "model",
     [
-        ProgramOp, WeightOp, PackOp, CacheOp, RopeTableOp, EmbedOp, RmsNormOp, LinearOp, RopeOp, KvAppendOp, AttentionOp,
-        SiluMulOp, AddOp, ArgmaxOp, QkvOp, GateUpOp, LmHeadOp, ReturnOp,
+        ProgramOp, WeightOp, PackOp, CacheOp, RopeTableOp, EmbedOp, RmsNormOp, LinearOp, RopeOp,
+        KvAppendOp, AttentionOp, SiluMulOp, AddOp, ArgmaxOp, QkvOp, GateUpOp, LmHeadOp, ReturnOp,
     ],
 )  # fmt: skip

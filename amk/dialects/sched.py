@@ -1,7 +1,7 @@
 """The `sched` dialect: which SM runs which tiles, in which order, and how its weights arrive.
 
-Level 3. A `sched.program` is a task program plus one `sched.sm` per SM (its queue of segments, a family and a range of
-its tiles each) and the shape of the weight ring.
+Level 3. A `sched.program` is a task program plus one `sched.sm` per SM (its queue of segments, a
+family and a range of its tiles each) and the shape of the weight ring.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class RingOp(IRDLOperation):
     group = prop_def(model.Size)
     consumers = prop_def(model.Size)
     window = prop_def(model.Size)
-    assembly_format = "`slots` $slots `columns` $columns `group` $group `consumers` $consumers `window` $window attr-dict"
+    assembly_format = (
+        "`slots` $slots `columns` $columns `group` $group `consumers` $consumers "
+        "`window` $window attr-dict"
+    )
 
     def __init__(self, ring: Ring):
         super().__init__(properties={f: model.size(getattr(ring, f)) for f in RING_FIELDS})
@@ -130,7 +133,8 @@ class ProgramOp(IRDLOperation):
 
 
 def program_of(op: ProgramOp) -> SchedProgram:
-    """The plain form of a scheduled program. Raises VerifyException on a foreign op or SM numbers out of order."""
+    """The plain form of a scheduled program. Raises VerifyException on a foreign op or SM numbers
+    out of order."""
     p = SchedProgram(op.sym_name.data)
     for inner in op.body.block.ops:
         match inner:

@@ -1,8 +1,10 @@
 """The `task` dialect: families of tiles on buffers.
 
-Level 2. One `task.family` is a kernel and its grid of tiles; what a tile touches follows from the kernel
-(`amk.ir.kernels`), and is printed behind the family as a comment for the reader. Families stand in program order and
-name their buffers by symbol, because buffers are memory, not values: they are shared, placed and reused later.
+Level 2. One `task.family` is a kernel and its grid of tiles; what a tile touches follows from the
+kernel
+(`amk.ir.kernels`), and is printed behind the family as a comment for the reader. Families stand in
+program order and name their buffers by symbol, because buffers are memory, not values: they are
+shared, placed and reused later.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from typing import TypeVar, cast
 
 from xdsl.dialects.builtin import (
     DenseArrayBase,
-    FlatSymbolRefAttr,
     FlatSymbolRefAttrConstr,
     StringAttr,
     SymbolNameConstraint,
+    SymbolRefAttr,
     TensorType,
     i64,
 )
@@ -51,7 +53,8 @@ from amk.ir.program import (
 
 @irdl_op_definition
 class BufferOp(IRDLOperation):
-    """A logical buffer: one value of `type`, written once in a step. `home` and `use` say where it is placed."""
+    """A logical buffer: one value of `type`, written once in a step. `home` and `use` say where it
+    is placed."""
 
     name = "task.buffer"
     sym_name = prop_def(SymbolNameConstraint())
@@ -68,7 +71,7 @@ class BufferOp(IRDLOperation):
             "type": TensorType(model.ELEMENTS[buffer.dtype], [buffer.length]),
         }
         if home:
-            properties |= {"home": FlatSymbolRefAttr(home[0]), "use": model.size(home[1])}
+            properties |= {"home": SymbolRefAttr(home[0]), "use": model.size(home[1])}
         super().__init__(properties=properties)
 
     def plain(self) -> Buffer:
@@ -108,6 +111,9 @@ def parse_buffer(parser: Parser) -> tuple[str, int, str]:
         shape, type = parser.parse_ranked_shape()
     if len(shape) != 1:
         parser.raise_error("a buffer has one dimension")
+    if str(type) not in model.ELEMENTS:
+        expected = ", ".join(model.ELEMENTS)
+        parser.raise_error(f"element type is {expected}, got {type} (B1)")
     return space, shape[0], str(type)
 
 
@@ -130,7 +136,8 @@ def check_buffer(b: Buffer) -> None:
 
 @irdl_op_definition
 class CounterOp(IRDLOperation):
-    """Counters of a family: tiles [bounds[j], bounds[j + 1]) arrive at counter j, once a tile and step."""
+    """Counters of a family: tiles [bounds[j], bounds[j + 1]) arrive at counter j, once a tile and
+    step."""
 
     name = "task.counter"
     sym_name = prop_def(SymbolNameConstraint())
@@ -142,13 +149,13 @@ class CounterOp(IRDLOperation):
         super().__init__(
             properties={
                 "sym_name": StringAttr(array.name),
-                "family": FlatSymbolRefAttr(array.family),
+                "family": SymbolRefAttr(array.family),
                 "bounds": DenseArrayBase.from_list(i64, array.bounds),
             }
         )
 
     def plain(self) -> CounterArray:
-        bounds = cast(tuple[int, ...], tuple(self.bounds.get_values()))
+        bounds = model.array_values(self.bounds)
         return CounterArray(self.sym_name.data, self.family.string_value(), bounds)
 
     @classmethod
@@ -226,10 +233,11 @@ T = TypeVar("T")
 
 
 def add_declaration(p: Declarations, op: Operation) -> bool:
-    """Enters a declaration, buffer or family into a plain program; False if the op is none of these."""
+    """Enters a declaration, buffer or family into a plain program; False if the op is none of
+    these."""
     match op:
         case model.Declaration():
-            plain = cast(Tensor | Pack | KvCache | RopeTable, op.plain())  # pyright: ignore[reportAttributeAccessIssue]
+            plain = op.plain()
             tables = {Tensor: p.tensors, Pack: p.packs, KvCache: p.caches, RopeTable: p.ropes}
             enter(cast(dict[str, object], tables[type(plain)]), plain.name, plain)
         case BufferOp():
@@ -260,7 +268,8 @@ def add_task(p: TaskProgram, op: Operation) -> bool:
 
 
 def program_of(op: ProgramOp) -> TaskProgram:
-    """The plain form of a task program. Raises VerifyException on a symbol declared twice or a foreign op."""
+    """The plain form of a task program. Raises VerifyException on a symbol declared twice or a
+    foreign op."""
     p = TaskProgram(op.sym_name.data)
     for inner in op.body.block.ops:
         if not add_task(p, inner):

@@ -1,7 +1,8 @@
-"""The `vm` dialect: the instructions of each SM, one line each, with every buffer, epoch and counter resolved.
+"""The `vm` dialect: the instructions of each SM, one line each, with every buffer, epoch and
+counter resolved.
 
-Level 4. `vm.kernel` fixes code and addresses; `vm.run` is an instruction: a kernel, a range of its tiles, the counters
-it waits for and those it signals.
+Level 4. `vm.kernel` fixes code and addresses; `vm.run` is an instruction: a kernel, a range of its
+tiles, the counters it waits for and those it signals.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ class CountersOp(IRDLOperation):
 
 @irdl_op_definition
 class KernelOp(IRDLOperation):
-    """Code and addresses of instructions: a kernel whose operands are places in physical buffers."""
+    """Code and addresses of instructions: a kernel whose operands are places in physical
+    buffers."""
 
     name = "vm.kernel"
     sym_name = prop_def(SymbolNameConstraint())
@@ -106,7 +108,8 @@ class KernelOp(IRDLOperation):
 
 @irdl_attr_definition
 class RunAttr(Data[Run]):
-    """An instruction: `@kernel[lo to hi] wait COUNTER >= THRESHOLD, ... signal COUNTER += AMOUNT, ...`
+    """An instruction: `@kernel[lo to hi] wait COUNTER >= THRESHOLD, ... signal COUNTER += AMOUNT,
+    ...`
 
     A threshold counts arrivals per step; with `once` behind it, arrivals since the first launch.
     """
@@ -229,7 +232,8 @@ class ProgramOp(IRDLOperation):
 
 
 def program_op_of(op: ProgramOp) -> Program:
-    """The plain form of a vm program. Raises VerifyException on a foreign op or queue numbers out of order."""
+    """The plain form of a vm program. Raises VerifyException on a foreign op or queue numbers out
+    of order."""
     p = Program(op.sym_name.data)
     for inner in op.body.block.ops:
         match inner:
@@ -255,7 +259,8 @@ def program_op_of(op: ProgramOp) -> Program:
 
 
 def program_of(module: Operation) -> Program:
-    """The plain form of the one vm program of a module. Raises VerifyException if there is not exactly one."""
+    """The plain form of the one vm program of a module. Raises VerifyException if there is not
+    exactly one."""
     found = [op for op in module.walk() if isinstance(op, ProgramOp)]
     if len(found) != 1:
         raise VerifyException(f"expected one vm.program, found {len(found)}")

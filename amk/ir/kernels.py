@@ -1,8 +1,9 @@
 """Kernels: what an instruction computes, and from that alone what it reads and writes.
 
-A kernel is a family of tiles: one frozen record that names its operands and its shape. An instruction is a kernel and
-a range of its tiles. Everything that must know memory (verifiers, interpreters, the CUDA emitter) asks `accesses`;
-no region is ever declared beside the kernel, so there is no annotation that a verifier would merely believe.
+A kernel is a family of tiles: one frozen record that names its operands and its shape. An
+instruction is a kernel and a range of its tiles. Everything that must know memory (verifiers,
+interpreters, the CUDA emitter) asks `accesses`; no region is ever declared beside the kernel, so
+there is no annotation that a verifier would merely believe.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import ClassVar, NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A place in a buffer: element `offset` of the `use`-th value that the buffer holds within one step.
+    """A place in a buffer: element `offset` of the `use`-th value that the buffer holds within one
+    step.
 
-    `use` is 0 until buffers are placed; a physical buffer with n uses holds n values in turn during one step.
+    `use` is 0 until buffers are placed; a physical buffer with n uses holds n values in turn during
+    one step.
     """
 
     buffer: str
@@ -32,7 +35,8 @@ class Ref:
 
 
 class Access(NamedTuple):
-    """Elements [lo, hi) of one value of a buffer, touched by an instruction in every step with position >= `since`."""
+    """Elements [lo, hi) of one value of a buffer, touched by an instruction in every step with
+    position >= `since`."""
 
     buffer: str
     use: int
@@ -45,8 +49,9 @@ class Access(NamedTuple):
 
 
 class CacheAccess(NamedTuple):
-    """Rows of a KV cache, for heads [lo, hi): row `pos` (a write), or rows [0, pos] (a read), where pos is the step's
-    position. Only rows r with (r // chunk) % splits == split are touched; `chunk` 0 means all rows."""
+    """Rows of a KV cache, for heads [lo, hi): row `pos` (a write), or rows [0, pos] (a read), where
+    pos is the step's position. Only rows r with (r // chunk) % splits == split are touched; `chunk`
+    0 means all rows."""
 
     cache: str
     lo: int
@@ -58,7 +63,8 @@ class CacheAccess(NamedTuple):
 
 
 class WeightAccess(NamedTuple):
-    """Rows [lo, hi) of an immutable matrix or elements [lo, hi) of an immutable vector, read at any time."""
+    """Rows [lo, hi) of an immutable matrix or elements [lo, hi) of an immutable vector, read at any
+    time."""
 
     weight: str
     lo: int
@@ -76,8 +82,9 @@ def ceil_div(a: int, b: int) -> int:
 
 @dataclass(frozen=True)
 class Kernel:
-    """Base of all kernels. Field types tell what a field is: `Ref` an operand in a buffer, `Weight` a symbol of an
-    immutable tensor, `Cache` a symbol of a KV cache, `int`, `float` and `str` a constant of the shape."""
+    """Base of all kernels. Field types tell what a field is: `Ref` an operand in a buffer, `Weight`
+    a symbol of an immutable tensor, `Cache` a symbol of a KV cache, `int`, `float` and `str` a
+    constant of the shape."""
 
     mnemonic: ClassVar[str]
 
@@ -121,7 +128,8 @@ def _write(ref: Ref, lo: int, hi: int, since: int = 0) -> Access:
 
 @dataclass(frozen=True)
 class RowKernel(Kernel):
-    """A kernel whose grid cuts `n` output rows into tiles of `tile` rows; the last tile may be short."""
+    """A kernel whose grid cuts `n` output rows into tiles of `tile` rows; the last tile may be
+    short."""
 
     n: int
     tile: int
@@ -131,7 +139,8 @@ class RowKernel(Kernel):
         return ceil_div(self.n, self.tile) if self.tile > 0 and self.n > 0 else 0
 
     def rows(self, lo: int, hi: int) -> tuple[int, int]:
-        """Rows of tiles [lo, hi). Only the grid's last tile is short: a range past the grid stays out of bounds."""
+        """Rows of tiles [lo, hi). Only the grid's last tile is short: a range past the grid stays
+        out of bounds."""
         end = hi * self.tile
         return lo * self.tile, self.n if hi == self.grid else end
 
@@ -164,10 +173,12 @@ class Gemv(RowKernel):
 
     prologue   `norm`: x is replaced by x * norm / sqrt(mean(x^2) + eps)
     epilogue   none      out[i] = y[i] + bias[i]
-               rope      rows below (heads + kv_heads) * head_dim are rotated in pairs (2i, 2i+1) by the step's position
+               rope      rows below (heads + kv_heads) * head_dim are rotated in pairs (2i, 2i+1) by
+               the step's position
                swiglu    out[i] = silu(y[2i]) * y[2i+1]: n rows give n / 2 outputs
                residual  out[i] = y[i] + res_in[i]; res_out[i], if given, = the same in fp32
-               logits    out[i] = y[i]; per tile t the pair (largest y, its row) to cand[2t], cand[2t+1]
+               logits    out[i] = y[i]; per tile t the pair (largest y, its row) to cand[2t],
+               cand[2t+1]
     """
 
     mnemonic: ClassVar[str] = "gemv"
@@ -206,7 +217,8 @@ class Gemv(RowKernel):
         if self.res_out and self.epilogue != "residual":
             yield f"epilogue {self.epilogue} does not take 'res_out'"
         if self.epilogue in ("rope", "swiglu") and (self.tile % 2 or self.n % 2):
-            yield f"epilogue {self.epilogue} pairs rows: n {self.n} and tile {self.tile} must be even"
+            odd = f"n {self.n} and tile {self.tile}"
+            yield f"epilogue {self.epilogue} pairs rows: {odd} must be even"
         if self.epilogue == "rope":
             if self.head_dim % 2:
                 yield f"head_dim must be even, got {self.head_dim}"
@@ -235,11 +247,13 @@ class Gemv(RowKernel):
 
 @dataclass(frozen=True)
 class Attention(Kernel):
-    """softmax(scale * q K^T) V over rows [0, pos] of a KV cache, cut into `splits` (flash-decoding).
+    """softmax(scale * q K^T) V over rows [0, pos] of a KV cache, cut into `splits`
+    (flash-decoding).
 
-    Tile g * splits + s serves the query heads of KV head g over the rows r with (r // chunk) % splits == s. It does
-    nothing while pos < s * chunk. When k and v are given, the tile that owns row pos also appends it. Split 0 merges
-    the partial results (running maximum, sum, and unnormalized output of each query head) of all other active splits.
+    Tile g * splits + s serves the query heads of KV head g over the rows r with (r // chunk) %
+    splits == s. It does nothing while pos < s * chunk. When k and v are given, the tile that owns
+    row pos also appends it. Split 0 merges the partial results (running maximum, sum, and
+    unnormalized output of each query head) of all other active splits.
     """
 
     mnemonic: ClassVar[str] = "attention"
@@ -278,7 +292,8 @@ class Attention(Kernel):
 
     @property
     def part_size(self) -> int:
-        """fp32 elements of one partial result: group x head_dim outputs, then group maxima, then group sums."""
+        """fp32 elements of one partial result: group x head_dim outputs, then group maxima, then
+        group sums."""
         return self.group * (self.head_dim + 2)
 
     def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
@@ -350,7 +365,8 @@ class RmsNorm(RowKernel):
 
 @dataclass(frozen=True)
 class Rope(Kernel):
-    """Rotary embedding of whole heads by the step's position, pairs (i, i + head_dim / 2). One tile per head."""
+    """Rotary embedding of whole heads by the step's position, pairs (i, i + head_dim / 2). One tile
+    per head."""
 
     mnemonic: ClassVar[str] = "rope"
     heads: int
@@ -399,7 +415,8 @@ class Binary(RowKernel):
 class Argmax(Kernel):
     """The next token: the index of the largest of `n` logits, the lowest such index on a tie.
 
-    With `pairs`, x holds n pairs (value, index) left by a gemv with epilogue logits; otherwise x holds n logits.
+    With `pairs`, x holds n pairs (value, index) left by a gemv with epilogue logits; otherwise x
+    holds n logits.
     """
 
     mnemonic: ClassVar[str] = "argmax"

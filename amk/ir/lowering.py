@@ -11,7 +11,8 @@ from amk.ir.regions import Producers, needs_counters, producers, regions
 
 
 def physical_buffers(p: TaskProgram) -> dict[str, Buffer]:
-    """The buffers that homes name, with as many uses as logical buffers live there, and those without a home."""
+    """The buffers that homes name, with as many uses as logical buffers live there, and those
+    without a home."""
     out: dict[str, Buffer] = {}
     for b in p.buffers.values():
         home, use = p.homes.get(b.name, (b.name, 0))

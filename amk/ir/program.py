@@ -2,10 +2,11 @@
 
 `amk.dialects.vm` is the textual form of the same thing. Nothing here knows of xDSL.
 
-Meaning of a program (docs/IR_SPEC.md, Execution model). Step t = 0, 1, ... of a launch runs every queue once, with
-position pos = start + t. SM s runs its queue in order, step after step, without a barrier between steps. An instruction
-waits for its counters, then reads, then writes, then signals. A read of a `flagged` buffer waits, word by word, until
-the word carries the epoch that the reader expects.
+Meaning of a program (docs/IR_SPEC.md, Execution model). Step t = 0, 1, ... of a launch runs every
+queue once, with position pos = start + t. SM s runs its queue in order, step after step, without a
+barrier between steps. An instruction waits for its counters, then reads, then writes, then signals.
+A read of a `flagged` buffer waits, word by word, until the word carries the epoch that the reader
+expects.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ DTYPES = {"f32": 4, "bf16": 2, "i32": 4}
 """Element types and their bytes."""
 
 SPACES = ("flagged", "plain", "local")
-"""flagged: global memory, 64-bit words of a 32-bit payload and the 32-bit epoch that wrote it (two bf16 or one f32 or
-i32 a word), relaxed single-copy atomic. plain: global memory, ordered by counters. local: one copy per SM in shared
-memory, ordered by the SM's queue."""
+"""flagged: global memory, 64-bit words of a 32-bit payload and the 32-bit epoch that wrote it (two
+bf16 or one f32 or i32 a word), relaxed single-copy atomic. plain: global memory, ordered by
+counters. local: one copy per SM in shared memory, ordered by the SM's queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """`length` elements of `dtype` in `space`; within one step it holds `uses` values in turn. The word of use u in
-    step t carries epoch t * uses + u + 1 (plus what earlier launches used up)."""
+    """`length` elements of `dtype` in `space`; within one step it holds `uses` values in turn. The
+    word of use u in step t carries epoch t * uses + u + 1 (plus what earlier launches used up)."""
 
     name: str
     space: str
@@ -65,10 +66,10 @@ class Tensor:
 class Pack:
     """An immutable tensor made of others, row by row, once at load time.
 
-    `layouts` has one entry per source. concat: the sources' rows one after the other, each in its layout: `rows` as
-    they are, `rope` with rows i and i + head_dim / 2 of every head made neighbors (2i, 2i + 1), which turns the
-    rotate-half pairing of Hugging Face into pairs of adjacent rows. interleave: row j of source i becomes row
-    j * len(sources) + i.
+    `layouts` has one entry per source. concat: the sources' rows one after the other, each in its
+    layout: `rows` as they are, `rope` with rows i and i + head_dim / 2 of every head made neighbors
+    (2i, 2i + 1), which turns the rotate-half pairing of Hugging Face into pairs of adjacent rows.
+    interleave: row j of source i becomes row j * len(sources) + i.
     """
 
     name: str
@@ -91,8 +92,9 @@ class RopeTable:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Counter `counter` has reached `threshold` arrivals of this step: with A arrivals a step in all (the sum of the
-    amounts of every signal), that is A * t + threshold in step t. Not `scaled`: `threshold` in every step."""
+    """Counter `counter` has reached `threshold` arrivals of this step: with A arrivals a step in
+    all (the sum of the amounts of every signal), that is A * t + threshold in step t. Not `scaled`:
+    `threshold` in every step."""
 
     counter: int
     threshold: int
@@ -122,8 +124,9 @@ class Run:
 class Ring:
     """The shared-memory ring of an SM's weight stream.
 
-    A slot holds 8 rows x `columns` columns of weights. Warps take slots round-robin; the loader copies `group` slots at
-    a time, in the order of consumption, and keeps at most `window` copies in flight.
+    A slot holds 8 rows x `columns` columns of weights. Warps take slots round-robin; the loader
+    copies `group` slots at a time, in the order of consumption, and keeps at most `window` copies
+    in flight.
     """
 
     slots: int
@@ -168,7 +171,8 @@ class Program(Declarations):
 
 @dataclass(frozen=True, slots=True)
 class CounterArray:
-    """Counters of one family: tiles [bounds[j], bounds[j + 1]) signal counter j, one arrival a tile and step."""
+    """Counters of one family: tiles [bounds[j], bounds[j + 1]) signal counter j, one arrival a tile
+    and step."""
 
     name: str
     family: str
@@ -181,7 +185,8 @@ class TaskProgram(Declarations):
 
     counters: dict[str, CounterArray] = field(default_factory=dict[str, CounterArray])
     homes: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
-    """Where a logical buffer lives: physical buffer and use. A buffer without a home has one of its own."""
+    """Where a logical buffer lives: physical buffer and use. A buffer without a home has one of its
+    own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from amk.ir.kernels import Access, CacheAccess, Kernel
 from amk.ir.program import CounterArray, TaskProgram
 
-
 ROWS = 1 << 32
 
 
 class Region(NamedTuple):
-    """Elements [lo, hi) of a buffer, or of a KV cache ROWS units a head, shared out among the row classes."""
+    """Elements [lo, hi) of a buffer, or of a KV cache ROWS units a head, shared out among the row
+    classes."""
 
     memory: str
     lo: int
@@ -36,7 +36,8 @@ def regions(kernel: Kernel, lo: int, hi: int, write: bool) -> Iterator[Region]:
 
 @dataclass
 class Producers:
-    """The tiles that write one memory, sorted by region. Regions of different tiles do not overlap."""
+    """The tiles that write one memory, sorted by region. Regions of different tiles do not
+    overlap."""
 
     family: str
     lo: list[int] = field(default_factory=list[int])
@@ -65,7 +66,8 @@ def producers(p: TaskProgram) -> dict[str, Producers]:
 
 
 def needs_counters(p: TaskProgram, memory: str) -> bool:
-    """Plain memory is ordered by counters; flagged words order themselves, local memory its SM's queue."""
+    """Plain memory is ordered by counters; flagged words order themselves, local memory its SM's
+    queue."""
     return memory not in p.buffers or p.buffers[memory].space == "plain"
 
 
@@ -95,8 +97,8 @@ def counter_arrays(p: TaskProgram) -> Iterator[CounterArray]:
 
 
 def _reads(p: TaskProgram) -> set[tuple[str, int, int, str, int]]:
-    """Distinct regions of counter-ordered memory that some tile reads, with the reading family, and with the tile
-    where the family itself writes that memory."""
+    """Distinct regions of counter-ordered memory that some tile reads, with the reading family, and
+    with the tile where the family itself writes that memory."""
     out: set[tuple[str, int, int, str, int]] = set()
     for name, kernel in p.kernels.items():
         whole = {r.memory for r in regions(kernel, 0, kernel.grid, write=False)}
@@ -106,5 +108,5 @@ def _reads(p: TaskProgram) -> set[tuple[str, int, int, str, int]]:
         for tile in range(kernel.grid):
             for r in regions(kernel, tile, tile + 1, write=False):
                 if needs_counters(p, r.memory):
-                    out.add((*r, name, tile if r.memory in own else -1))
+                    out.add((r.memory, r.lo, r.hi, name, tile if r.memory in own else -1))
     return out

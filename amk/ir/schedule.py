@@ -18,7 +18,8 @@ def even_shares(grid: int, sms: int) -> Shares:
 
 
 def segments_of(p: Declarations, family: str, lo: int, hi: int) -> list[Segment]:
-    """Tiles [lo, hi) as instructions: one, or for attention one a tile, with merging tiles (split 0) last."""
+    """Tiles [lo, hi) as instructions: one, or for attention one a tile, with merging tiles (split
+    0) last."""
     kernel = p.kernels[family]
     if lo >= hi:
         return []
@@ -42,7 +43,8 @@ def queues_of(p: TaskProgram, shares: dict[str, Shares]) -> list[list[Segment]]:
 
 
 def tile_bytes(p: Declarations, kernel: Kernel) -> float:
-    """Bytes that one tile of a kernel streams from memory once a step: its rows of the weight matrix."""
+    """Bytes that one tile of a kernel streams from memory once a step: its rows of the weight
+    matrix."""
     if not isinstance(kernel, Gemv):
         return 0.0
     weight = p.weight(kernel.weight)
@@ -50,7 +52,8 @@ def tile_bytes(p: Declarations, kernel: Kernel) -> float:
 
 
 def local_groups(p: TaskProgram) -> dict[str, str]:
-    """Families that must share their rows among SMs alike, because they meet in local buffers: family -> first one."""
+    """Families that must share their rows among SMs alike, because they meet in local buffers:
+    family -> first one."""
     owner: dict[str, str] = {}
     leader: dict[str, str] = {}
     for name, kernel in p.kernels.items():
@@ -69,9 +72,9 @@ def local_groups(p: TaskProgram) -> dict[str, str]:
 def balanced_shares(p: TaskProgram, sms: int) -> dict[str, Shares]:
     """Shares that keep the bytes that each SM has streamed so far equal, family after family.
 
-    Families that meet in local buffers have one split of their rows, made first. Every other family evens out what
-    the families before it left uneven, but no SM gets more than one tile beyond its fair share of a family: a phase
-    lasts as long as its slowest SM.
+    Families that meet in local buffers have one split of their rows, made first. Every other family
+    evens out what the families before it left uneven, but no SM gets more than one tile beyond its
+    fair share of a family: a phase lasts as long as its slowest SM.
     """
     leader = local_groups(p)
     done = np.zeros(sms)
@@ -96,7 +99,8 @@ def _fill(done: npt.NDArray[np.float64], grid: int, weight: float) -> Shares:
     sms = len(done)
     most = -(-grid // sms) + (grid >= sms)
     counts = np.zeros(sms, dtype=np.int64)
-    # Water level by bisection: the level at which just fewer than all tiles are handed out, then one by one.
+    # Water level by bisection: the level at which just fewer than all tiles are handed out, then
+    # one by one.
     low, high = float(done.min()), float(done.max()) + (grid / sms + 1) * weight
     for _ in range(60):
         level = (low + high) / 2

@@ -1,8 +1,8 @@
 """Share tiles among SMs so that every SM streams equal bytes of weights.
 
-Equal shares of each family leave the same SMs ahead in every one (24 rows against 23.3). Here each family makes up for
-what the families before it left uneven. Families that meet in local buffers (the residual stream) keep one split of
-the rows.
+Equal shares of each family leave the same SMs ahead in every one (24 rows against 23.3). Here each
+family makes up for what the families before it left uneven. Families that meet in local buffers
+(the residual stream) keep one split of the rows.
 
     sched.sm 0 { @l0.qkv[0 to 3] @l0.gate_up[0 to 16] }
     ->

@@ -1,13 +1,16 @@
 """Choose the size of tiles, and with it the parallelism of every family.
 
-Matrices get tiles of `rows` rows (a ring slot is 8 rows high), except the language-model head, which gets about one
-tile per SM, because every tile leaves one candidate for the next token. Attention is split over the cache rows
-(flash-decoding) until its tiles fill the SMs or a split has less than one chunk of the longest context.
+Matrices get tiles of `rows` rows (a ring slot is 8 rows high), except the language-model head,
+which gets about one tile per SM, because every tile leaves one candidate for the next token.
+Attention is split over the cache rows
+(flash-decoding) until its tiles fill the SMs or a split has less than one chunk of the longest
+context.
 
     task.family @l0.attention attention heads 32 kv_heads 8 ...
     ->
     task.buffer @l0.attention.part : plain<31680xf32>
-    task.family @l0.attention attention heads 32 kv_heads 8 ... splits 16 chunk 256 part @l0.attention.part
+    task.family @l0.attention attention heads 32 kv_heads 8 ... splits 16 chunk 256 part
+    @l0.attention.part
 """
 
 from __future__ import annotations

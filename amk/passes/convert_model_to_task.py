@@ -1,14 +1,16 @@
 """Lower operators to families of tiles.
 
-Every SSA value becomes a logical buffer, every operator a family with the smallest useful tile; `choose-tiles` decides
-their real size. The residual stream is kept twice: in fp32 beside the SM that owns the rows (`res`, never sent), and
-in the weights' type for the readers on other SMs. All buffers are plain here; `insert-sync` orders them.
+Every SSA value becomes a logical buffer, every operator a family with the smallest useful tile;
+`choose-tiles` decides their real size. The residual stream is kept twice: in fp32 beside the SM
+that owns the rows (`res`, never sent), and in the weights' type for the readers on other SMs. All
+buffers are plain here; `insert-sync` orders them.
 
     %y = model.linear %x, @o residual %r : tensor<64xf32> : tensor<64xbf16> -> tensor<64xf32>
     ->
     task.buffer @l0.o.y : plain<64xbf16>
     task.buffer @l0.o.res : local<64xf32>
-    task.family @l0.o gemv n 64 tile 8 k 64 weight @o x @l0.attention.y out @l0.o.y epilogue residual ...
+    task.family @l0.o gemv n 64 tile 8 k 64 weight @o x @l0.attention.y out @l0.o.y epilogue
+    residual ...
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ class ConvertModelToTaskPass(ModulePass):
 
 
 def family_name(of: str) -> str:
-    """A short name after a weight, pack or cache: `model.layers.3.self_attn.o_proj.weight` is `l3.o`."""
+    """A short name after a weight, pack or cache: `model.layers.3.self_attn.o_proj.weight` is
+    `l3.o`."""
     found = SHORT.match(of)
     return f"l{found[1]}.{found[2]}" if found else of.removeprefix("model.").removesuffix(".weight")
 
@@ -104,7 +107,8 @@ class _Lowering:
         return ref
 
     def sent_type(self, value: SSAValue) -> str:
-        """A value that is only normalized on the way into matrices is sent in the matrices' type."""
+        """A value that is only normalized on the way into matrices is sent in the matrices'
+        type."""
         readers = [u.operation for u in value.uses if not self.is_residual(u.operation, value)]
         types: set[str] = set()
         for op in readers:

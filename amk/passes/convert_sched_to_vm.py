@@ -1,4 +1,5 @@
-"""Resolve a schedule to instructions: every operand a place in a physical buffer, every dependence a counter number.
+"""Resolve a schedule to instructions: every operand a place in a physical buffer, every dependence
+a counter number.
 
 sched.sm 17 { @l0.qkv[15 to 16] ... }
 ->

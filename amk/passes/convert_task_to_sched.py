@@ -1,7 +1,7 @@
 """Give every SM a queue: each family's tiles in equal contiguous ranges, families in program order.
 
-This is the plainest valid schedule; `assign-sms` and `order-queues` improve it. Attention tiles become segments of
-one tile each, split 0 of a head last on its SM, because it waits for the others.
+This is the plainest valid schedule; `assign-sms` and `order-queues` improve it. Attention tiles
+become segments of one tile each, split 0 of a head last on its SM, because it waits for the others.
 
     task.family @l0.o gemv n 64 tile 8 ...
     ->  (4 SMs)

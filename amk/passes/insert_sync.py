@@ -1,14 +1,16 @@
 """Decide how readers learn that what they read is there.
 
-`flags`: a buffer that crosses SMs becomes flagged; every word carries the epoch that wrote it, and its readers poll
-the words they need. No fence, one trip. `counters`: buffers stay plain, and each family gets counters, one per group
-of tiles that the same reads need, so that a consumer waits for its own tiles and not for the whole operator. KV
-caches, when another family than their reader writes them, have counters in both modes. The token, which crosses from
-one step to the next, is flagged in both.
+`flags`: a buffer that crosses SMs becomes flagged; every word carries the epoch that wrote it, and
+its readers poll the words they need. No fence, one trip. `counters`: buffers stay plain, and each
+family gets counters, one per group of tiles that the same reads need, so that a consumer waits for
+its own tiles and not for the whole operator. KV caches, when another family than their reader
+writes them, have counters in both modes. The token, which crosses from one step to the next, is
+flagged in both.
 
     task.buffer @l0.qkv.y : plain<960xbf16>
     ->  (flags)                              ->  (counters)
-    task.buffer @l0.qkv.y : flagged<...>     task.counter @l0.qkv.ready of @l0.qkv [0, 24, 48, 72, 80, ...]
+    task.buffer @l0.qkv.y : flagged<...>     task.counter @l0.qkv.ready of @l0.qkv [0, 24, 48, 72,
+    80, ...]
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Order each queue by the depth of its families in the dependence graph.
 
-A queue is executed in order, so an instruction that waits holds up everything behind it. Families at the same distance
-from the start of a step may stand in any order; a merging attention tile (split 0) goes behind all tiles it could wait
-for. In-order queues sorted by one common topological order cannot deadlock.
+A queue is executed in order, so an instruction that waits holds up everything behind it. Families
+at the same distance from the start of a step may stand in any order; a merging attention tile
+(split 0) goes behind all tiles it could wait for. In-order queues sorted by one common topological
+order cannot deadlock.
 
     sched.sm 0 { @l0.attention[0 to 1] @l0.attention[1 to 2] }
     ->

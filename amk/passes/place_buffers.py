@@ -1,8 +1,9 @@
 """Let the buffers of different layers share memory.
 
-Buffers of one kind (the same space, type, length and role) take turns in `period` physical buffers; each turn is a
-`use`, and flagged words tell uses apart by their epoch. That reuse is safe is not assumed: the schedule with shared
-buffers must pass the race check, and the period doubles until it does.
+Buffers of one kind (the same space, type, length and role) take turns in `period` physical buffers;
+each turn is a `use`, and flagged words tell uses apart by their epoch. That reuse is safe is not
+assumed: the schedule with shared buffers must pass the race check, and the period doubles until it
+does.
 
     task.buffer @l0.qkv.y : flagged<960xbf16>
     task.buffer @l1.qkv.y : flagged<960xbf16>
@@ -28,7 +29,8 @@ from amk.verify.sched import verify_sched
 
 @dataclass(frozen=True)
 class PlaceBuffersPass(ModulePass):
-    """Place the buffers of every sched program; `period` physical buffers to a kind, 0 for no sharing."""
+    """Place the buffers of every sched program; `period` physical buffers to a kind, 0 for no
+    sharing."""
 
     name = "place-buffers"
     period: int = 1
@@ -58,7 +60,8 @@ def role(name: str) -> str:
 
 
 def homes(kinds: dict[Buffer, list[str]], period: int) -> dict[str, tuple[str, int]]:
-    """Buffers of a kind in turn: number i of a kind is use i // period of physical buffer i % period."""
+    """Buffers of a kind in turn: number i of a kind is use i // period of physical buffer i %
+    period."""
     out: dict[str, tuple[str, int]] = {}
     for kind, names in kinds.items():
         if len(names) == 1:

@@ -1,9 +1,9 @@
 """Shape the shared-memory ring through which each SM's weights arrive.
 
-A slot holds 8 rows of `columns` weights. The pass picks the columns that waste the least on padding over all matrices
-of the program, then as many slots as fit `ring_kb`, in whole laps of the consumer warps (a slot must always meet the
-same warp) and whole copies. `window_kb` bounds the bytes in flight: a longer queue does not stream faster, but every
-small access on the SM waits behind it.
+A slot holds 8 rows of `columns` weights. The pass picks the columns that waste the least on padding
+over all matrices of the program, then as many slots as fit `ring_kb`, in whole laps of the consumer
+warps (a slot must always meet the same warp) and whole copies. `window_kb` bounds the bytes in
+flight: a longer queue does not stream faster, but every small access on the SM waits behind it.
 
     sched.program @decode { ... }
     ->

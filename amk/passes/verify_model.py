@@ -1,7 +1,7 @@
 """Prove the model programs of a module; changes nothing.
 
-Runs what the `model.program` op's own verifier runs, at the point of a pipeline where it must hold, and reports all
-problems instead of the first.
+Runs what the `model.program` op's own verifier runs, at the point of a pipeline where it must hold,
+and reports all problems instead of the first.
 
     model.program @decode { ... }   ->   the same, or an error
 """

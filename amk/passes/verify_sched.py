@@ -1,7 +1,7 @@
 """Prove the sched programs of a module; changes nothing.
 
-Runs what the `sched.program` op's own verifier runs, at the point of a pipeline where it must hold, and reports all
-problems instead of the first.
+Runs what the `sched.program` op's own verifier runs, at the point of a pipeline where it must hold,
+and reports all problems instead of the first.
 
     sched.program @decode { ... }   ->   the same, or an error
 """

@@ -1,7 +1,7 @@
 """Prove the task programs of a module; changes nothing.
 
-Runs what the `task.program` op's own verifier runs, at the point of a pipeline where it must hold, and reports all
-problems instead of the first.
+Runs what the `task.program` op's own verifier runs, at the point of a pipeline where it must hold,
+and reports all problems instead of the first.
 
     task.program @decode { ... }   ->   the same, or an error
 """

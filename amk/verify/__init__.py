@@ -15,8 +15,8 @@ REMEMBERED = 2
 
 
 def verify_program(p: Program) -> list[Violation]:
-    """Everything that is wrong with a vm program; empty when it is safe in every interleaving, at every position, over
-    any number of steps and launches."""
+    """Everything that is wrong with a vm program; empty when it is safe in every interleaving, at
+    every position, over any number of steps and launches."""
     for program, found in _proved:
         if program == p:
             return found

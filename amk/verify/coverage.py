@@ -41,7 +41,8 @@ Value = tuple[str, int, int]
 def check_coverage(
     p: Declarations, accesses: dict[Place, list[AnyAccess]], *, local: bool = True
 ) -> Iterator[Violation]:
-    """(C1) to (C5) for the accesses of one step. `local` False treats local buffers as shared (no SMs yet)."""
+    """(C1) to (C5) for the accesses of one step. `local` False treats local buffers as shared (no
+    SMs yet)."""
     writes: dict[Value, list[Item]] = defaultdict(list)
     reads: dict[Value, set[Item]] = defaultdict(set)
     seen: set[tuple[Value, int, int, int]] = set()

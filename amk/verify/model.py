@@ -1,26 +1,25 @@
-"""Checks of a model program: declared symbols, shapes, element types, and the order of cache operations.
+"""Checks of a model program: declared symbols, shapes, element types, and the order of cache
+operations.
 
-The constraint numbers are those of docs/IR_SPEC.md. Every problem names the operator's result or symbol.
+The constraint numbers are those of docs/IR_SPEC.md. Every problem names the operator's result or
+symbol.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
-from xdsl.dialects.builtin import StringAttr, SymbolRefAttr, TensorType
-from xdsl.ir import Operation, SSAValue
+from xdsl.dialects.builtin import SymbolRefAttr, TensorType
+from xdsl.ir import Attribute, Operation, SSAValue
 
 from amk.dialects import model
 from amk.ir.program import DTYPES, KvCache, Pack, RopeTable, Tensor
-
-Declared = Tensor | Pack | KvCache | RopeTable
 
 
 class _Checker:
     def __init__(self, program: model.ProgramOp):
         self.program = program
-        self.symbols: dict[str, Declared] = {}
+        self.symbols: dict[str, model.Plain] = {}
         self.appended: set[str] = set()
 
     def label(self, op: Operation) -> str:
@@ -38,7 +37,8 @@ class _Checker:
         if not isinstance(found, Tensor | Pack):
             yield f"{self.label(op)} refers to @{name}, which is no declared weight or pack (W1)"
         elif found.shape != shape:
-            yield f"{self.label(op)} needs @{name} of shape {_x(shape)}, declared as {_x(found.shape)} (W1)"
+            need = f"needs @{name} of shape {_x(shape)}"
+            yield f"{self.label(op)} {need}, declared as {_x(found.shape)} (W1)"
 
     def shape(self, op: Operation, what: str, value: SSAValue, n: int) -> Iterator[str]:
         """A value has n elements (W2)."""
@@ -78,11 +78,12 @@ class _Checker:
             name = decl.symbol()
             if name in self.symbols:
                 yield f"symbol @{name} is declared twice (W6)"
-            self.symbols[name] = decl.plain()  # pyright: ignore[reportAttributeAccessIssue]
+            self.symbols[name] = decl.plain()
         yield from self.packs()
         ops = list(self.program.body.block.ops)
         if not ops or not isinstance(ops[-1], model.ReturnOp):
-            yield f"program @{cast(StringAttr, self.program.sym_name).data} does not end with model.return (W7)"
+            name = self.program.sym_name.data
+            yield f"program @{name} does not end with model.return (W7)"
         for op in ops:
             if isinstance(op, model.ModelOp):
                 yield from self.operator(op)
@@ -103,7 +104,8 @@ class _Checker:
                 if t.shape[1:] != p.shape[1:] or t.dtype != p.dtype:
                     yield f"pack @{p.name} and its source @{source} differ in columns or type (W8)"
                 if layout == "rope" and t.shape[0] % p.head_dim:
-                    yield f"pack @{p.name}: @{source} has {t.shape[0]} rows, no multiple of {p.head_dim} (W8)"
+                    height = f"@{source} has {t.shape[0]} rows"
+                    yield f"pack @{p.name}: {height}, no multiple of {p.head_dim} (W8)"
                 if p.mode == "interleave" and t.shape[0] * len(p.sources) != p.shape[0]:
                     yield f"pack @{p.name} interleaves sources of different heights (W8)"
             if rows != p.shape[0]:
@@ -130,7 +132,8 @@ class _Checker:
                 yield from self.table(op, op.table, dim)
                 yield from self.shape(op, "result", op.out, n(op.x))
                 if dim <= 0 or n(op.x) % dim:
-                    yield f"{self.label(op)} has {n(op.x)} elements, no multiple of head_dim {dim} (W3)"
+                    size = f"{n(op.x)} elements"
+                    yield f"{self.label(op)} has {size}, no multiple of head_dim {dim} (W3)"
             case model.KvAppendOp():
                 yield from self.append(op, op.cache, op.k, op.v)
             case model.AttentionOp():
@@ -199,9 +202,12 @@ def verify_model(program: model.ProgramOp) -> list[str]:
     arguments = [str(a.type) for a in program.body.block.args]
     if arguments != [str(model.TOKEN), "index"]:
         return [f"a program takes {model.TOKEN} and index, got {', '.join(arguments)} (W7)"]
-    for t in (v.type for op in program.body.block.ops for v in op.results):
-        if not isinstance(t, TensorType) or len(t.get_shape()) != 1 or t.get_shape()[0] <= 0:
+    for value in (v for op in program.body.block.ops for v in op.results):
+        t: Attribute = value.type
+        ranked = isinstance(t, TensorType)
+        shape, dtype = model.tensor_of(value.type) if ranked else ((), "")
+        if len(shape) != 1 or shape[0] <= 0:
             return [f"a value has type {t}, not a one-dimensional tensor (W2)"]
-        if model.tensor_of(t)[1] not in DTYPES:
+        if dtype not in DTYPES:
             return [f"a value has type {t}, not of {', '.join(DTYPES)} (W2)"]
     return list(_Checker(program).check())

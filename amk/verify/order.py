@@ -1,22 +1,29 @@
 """Deadlocks and races: one greedy run of two steps with vector clocks.
 
-Counters and epochs only grow and queues are in order, so an instruction that may start stays so: if one run finishes,
-every run does, and if one gets stuck, every run does. That run also visits each instruction after everything that
-happens before it, so one pass with vector clocks decides every conflicting pair. Two steps are enough: the program is
-the same in each, an SM's own queue orders step t before t + 1, and every edge goes to the same step or the next.
+Counters and epochs only grow and queues are in order, so an instruction that may start stays so: if
+one run finishes, every run does, and if one gets stuck, every run does. That run also visits each
+instruction after everything that happens before it, so one pass with vector clocks decides every
+conflicting pair. Two steps are enough: the program is the same in each, an SM's own queue orders
+step t before t + 1, and every edge goes to the same step or the next.
 
-An instruction n of an SM has two ticks, 2n + 1 when its reads are done and 2n + 2 when its writes are. Two clocks:
+An instruction n of an SM has two ticks, 2n + 1 when its reads are done and 2n + 2 when its writes
+are. Two clocks:
 
-  order    everything that must come first. Edges: the SM's queue, counters, and flagged words (a reader that has seen
+  order    everything that must come first. Edges: the SM's queue, counters, and flagged words (a
+  reader that has seen
            a word knows that the writer's reads, and all before them on that SM, are done)
-  visible  everything whose plain writes can be seen. Edges: the SM's queue and counters (release and acquire)
+  visible  everything whose plain writes can be seen. Edges: the SM's queue and counters (release
+  and acquire)
 
 (D1) no deadlock: both steps finish
-(R1) a plain read comes visibly after the write it wants          (R3) a write comes after the write before it
-(R2) a write comes after every read of the value before it        (R4) what is read is the value that was meant
+(R1) a plain read comes visibly after the write it wants          (R3) a write comes after the write
+     before it
+(R2) a write comes after every read of the value before it        (R4) what is read is the value
+     that was meant
 
-A wait orders what it cannot pass without. That needs the arrivals of one step to come before those of the next on the
-same counter; where a program does not guarantee that, waits on the counter order nothing.
+A wait orders what it cannot pass without. That needs the arrivals of one step to come before those
+of the next on the same counter; where a program does not guarantee that, waits on the counter order
+nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +47,8 @@ Clock = npt.NDArray[np.int64]
 
 @dataclass
 class Event:
-    """Something an instruction waits for in one step: words of a flagged value, or a counter at a threshold."""
+    """Something an instruction waits for in one step: words of a flagged value, or a counter at a
+    threshold."""
 
     label: str
     missing: int
@@ -52,7 +60,8 @@ class Event:
 
 @dataclass
 class Pieces:
-    """A buffer, cut where accesses begin or end; per piece the last write and the last read of each SM."""
+    """A buffer, cut where accesses begin or end; per piece the last write and the last read of each
+    SM."""
 
     cuts: list[int]
     place: dict[int, int]
@@ -223,7 +232,8 @@ class _Run:
         return event
 
     def start(self, sm: int) -> bool:
-        """Joins what the next instruction of an SM waits for; False, and enlisted there, if it must wait."""
+        """Joins what the next instruction of an SM waits for; False, and enlisted there, if it must
+        wait."""
         op, place = self.here(sm)
         events: list[tuple[Event, bool]] = []
         for buffer, use, lo, hi, since, previous in op.flags:
@@ -254,7 +264,8 @@ class _Run:
     def acquire(self, sm: int, w: Wait, step: int) -> None:
         """Joins the clocks of the signals that a wait cannot pass without.
 
-        Within a step a signal is necessary if the threshold is out of reach without it and what follows it on its SM.
+        Within a step a signal is necessary if the threshold is out of reach without it and what
+        follows it on its SM.
         """
         total = self.total[w.counter]
         if w.counter in self.loose or (not w.scaled and step > 0 and w.threshold != total):
@@ -368,7 +379,8 @@ class _Run:
         wanted, found = (epoch - 1) % uses, int(m.epoch[piece])
         region = self.region(buffer, lo, hi, wanted)
         if found < 0:
-            text = f"{place} reads {region} before anything is written there; no wait orders the write before it"
+            text = f"{place} reads {region} before anything is written there"
+            text += "; no wait orders the write before it"
             self.found.append(Violation("R1", text, (place,)))
             return
         writer = self.writer(m, piece)
@@ -426,15 +438,17 @@ class _Run:
             if not observed and (seen is None or seen[sm] < m.tick[piece]):
                 region = self.region(a.buffer, m.cuts[piece], m.cuts[piece + 1], a.use)
                 writer = self.writer(m, piece)
-                text = f"{place} overwrites {region}, which {writer} may still write; no wait orders them"
+                text = f"{place} overwrites {region}, which {writer} may still write"
+                text += "; no wait orders them"
                 self.found.append(Violation("R3", text, (place, writer)))
                 return
 
     def read_rows(self, place: Place, c: CacheAccess) -> None:
         """A reader of rows [0, pos] comes visibly after this step's write of row pos.
 
-        Then it also comes after the writes of the older rows: each was visible to this same instruction in the step
-        that wrote it. Rows are written once in a sequence, so nothing overwrites what is read.
+        Then it also comes after the writes of the older rows: each was visible to this same
+        instruction in the step that wrote it. Rows are written once in a sequence, so nothing
+        overwrites what is read.
         """
         seen = self.visible[place.sm] if self.visible is not None else None
         for head in range(c.lo, c.hi):
@@ -459,7 +473,8 @@ class _Run:
     # Deadlock
 
     def deadlock(self, stuck: list[int]) -> Violation:
-        """The cycle of instructions that wait for each other, or the chain that ends in what never comes."""
+        """The cycle of instructions that wait for each other, or the chain that ends in what never
+        comes."""
         sm, chain, seen = stuck[0], list[Place](), dict[int, int]()
         texts: list[str] = []
         while sm not in seen:
@@ -477,7 +492,8 @@ class _Run:
         return Violation("D1", "deadlock: " + ", ".join(texts), tuple(chain))
 
     def blocked_on(self, sm: int) -> tuple[str, Place | None]:
-        """What the next instruction of a stuck SM waits for, and an instruction that would bring it nearer."""
+        """What the next instruction of a stuck SM waits for, and an instruction that would bring it
+        nearer."""
         op, place = self.here(sm)
         for buffer, use, lo, hi, _, previous in op.flags:
             step = place.step - previous
@@ -498,7 +514,8 @@ class _Run:
         for w in op.waits:
             threshold = self.threshold(w, place.step)
             if self.counts[w.counter] < threshold:
-                text = f"counter {w.counter} to reach {threshold}, it stays at {self.counts[w.counter]}"
+                count = self.counts[w.counter]
+                text = f"counter {w.counter} to reach {threshold}, it stays at {count}"
                 left = (
                     Place(other, i, place.step)
                     for other, ops in self.by_sm[w.counter].items()

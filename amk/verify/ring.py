@@ -1,10 +1,11 @@
 """Rules on the weight ring, each of which broke a real kernel that ignored it.
 
 (L1) slots, columns, copies and warps are positive, and a copy is a whole part of the ring
-(L2) a slot has one consumer: slots % consumers == 0. Copies complete out of order and a parity wait cannot tell the
-     lap it wants from the lap before, so only the warp that drained a slot may wait for it to fill again
-(L3) no consumer looks further ahead than the ring is deep: a copy is never wider than a lap of the consumers, and
-     copies in flight fit the ring
+(L2) a slot has one consumer: slots % consumers == 0. Copies complete out of order and a parity wait
+     cannot tell the lap it wants from the lap before, so only the warp that drained a slot may wait
+     for it to fill again
+(L3) no consumer looks further ahead than the ring is deep: a copy is never wider than a lap of the
+     consumers, and copies in flight fit the ring
 (L4) ring, partial sums and barriers fit the shared memory of an SM
 (L5) a program that streams weights has a ring, with columns that the matrix instructions can take
 """
@@ -18,7 +19,8 @@ from amk.ir.program import DTYPES, SLOT_ROWS, Declarations, Ring
 from amk.verify.violation import Violation
 
 SHARED_BYTES = 227 * 1024
-"""Shared memory of a block on the largest target; smaller targets are checked when code is generated for them."""
+"""Shared memory of a block on the largest target; smaller targets are checked when code is
+generated for them."""
 COLUMN_STEP = 16
 
 

@@ -1,6 +1,8 @@
-"""Checks of a scheduled program: every tile is run once, and the instructions it lowers to are safe.
+"""Checks of a scheduled program: every tile is run once, and the instructions it lowers to are
+safe.
 
-(S2) every tile of every family is run by exactly one SM      (S3) a segment names a family and some of its tiles
+(S2) every tile of every family is run by exactly one SM      (S3) a segment names a family and some
+     of its tiles
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Rules on one instruction at a time: names, shapes, types, bounds, ranges.
 
 (E1) every symbol is declared and of the right sort        (E4) a flagged write covers whole words
-(E2) shapes agree with the kernel                          (E5) tiles are in the grid, and at least one
+(E2) shapes agree with the kernel                          (E5) tiles are in the grid, and at least
+     one
 (E3) element types agree with the kernel                   (E6) every access is inside its buffer
 (E7) waits and signals name declared counters, with positive thresholds and amounts
 (E8) epochs and counters last for at least MIN_STEPS steps
@@ -11,7 +12,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 
 from amk.ir.kernels import (
@@ -35,6 +36,9 @@ from amk.verify.violation import Place, Violation
 MIN_STEPS = 1 << 17
 """Steps that a program must be able to run before its host has to zero epochs and counters."""
 WORD_RANGE = 1 << 32
+
+Report = Callable[[str, str], Violation]
+"""Makes a violation of a rule, with a message about the kernel at hand."""
 
 FLOATS = ("f32", "bf16")
 TYPES: dict[type[Kernel], dict[str, tuple[str, ...]]] = {
@@ -62,10 +66,8 @@ def check_kernel(p: Declarations, name: str, kernel: Kernel) -> Iterator[Violati
         yield from (bad(v.rule, v.message) for v in out_of_bounds(p, a))
 
 
-def _symbols(p: Declarations, kernel: Kernel, bad: type[Violation] | object) -> list[Violation]:
-    make = bad  # the caller's constructor
+def _symbols(p: Declarations, kernel: Kernel, bad: Report) -> list[Violation]:
     out: list[Violation] = []
-    assert callable(make)
     for f in fields(kernel):
         value = getattr(kernel, f.name)
         match value:
@@ -74,39 +76,36 @@ def _symbols(p: Declarations, kernel: Kernel, bad: type[Violation] | object) -> 
                 allowed = TYPES.get(type(kernel), {}).get(f.name, FLOATS)
                 if b is None:
                     out.append(
-                        make(
-                            "E1", f"names @{value.buffer} as {f.name}, which is no declared buffer"
-                        )
+                        bad("E1", f"names @{value.buffer} as {f.name}, which is no declared buffer")
                     )
                 elif b.dtype not in allowed:
                     out.append(
-                        make(
+                        bad(
                             "E3",
                             f"needs {f.name} of type {' or '.join(allowed)}, @{b.name} is {b.dtype}",
                         )
                     )
                 elif not 0 <= value.use < b.uses:
                     out.append(
-                        make("E1", f"names use {value.use} of @{b.name}, which has {b.uses} uses")
+                        bad("E1", f"names use {value.use} of @{b.name}, which has {b.uses} uses")
                     )
             case Weight():
                 if f.name == "rope":
                     if value not in p.ropes:
-                        out.append(make("E1", f"names @{value}, which is no declared rope table"))
+                        out.append(bad("E1", f"names @{value}, which is no declared rope table"))
                 elif p.weight(value) is None:
                     out.append(
-                        make("E1", f"names @{value} as {f.name}, which is no declared weight")
+                        bad("E1", f"names @{value} as {f.name}, which is no declared weight")
                     )
             case Cache():
                 if value not in p.caches:
-                    out.append(make("E1", f"names @{value}, which is no declared cache"))
+                    out.append(bad("E1", f"names @{value}, which is no declared cache"))
             case _:
                 pass
     return out
 
 
-def _shapes(p: Declarations, kernel: Kernel, bad: object) -> Iterator[Violation]:
-    assert callable(bad)
+def _shapes(p: Declarations, kernel: Kernel, bad: Report) -> Iterator[Violation]:
     expected: dict[str, tuple[int, ...]] = {}
     head_dim: int | None = None
     match kernel:

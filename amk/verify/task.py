@@ -1,9 +1,11 @@
-"""Checks of a task program: families are well-formed, cover what they write and read, and are ordered.
+"""Checks of a task program: families are well-formed, cover what they write and read, and are
+ordered.
 
 (T1) a family reads only what families before it in program order, or the step before, have written
 (T2) plain memory that one family writes and another reads has counters on the writer
 (T3) the bounds of a counter array cut the whole grid of its family
-(T4) a logical buffer is written by one family; its home holds buffers of one space, type and length, one a use
+(T4) a logical buffer is written by one family; its home holds buffers of one space, type and
+     length, one a use
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ def _counters(p: TaskProgram) -> Iterator[Violation]:
         ):
             yield Violation(
                 "T3",
-                f"the bounds of counter @{c.name} do not cut the {kernel.grid} tiles of @{c.family}",
+                f"the bounds of counter @{c.name} do not cut "
+                f"the {kernel.grid} tiles of @{c.family}",
             )
         if c.family in counted:
             yield Violation("T3", f"family @{c.family} has two counter arrays")
@@ -88,7 +91,8 @@ def _order(p: TaskProgram) -> Iterator[Violation]:
             ):
                 yield Violation(
                     "T2",
-                    f"family @{name} reads plain @{r.memory}; @{made}, which writes it, has no counter",
+                    f"family @{name} reads plain @{r.memory}; "
+                    f"@{made}, which writes it, has no counter",
                 )
 
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """An instruction: position `index` in the queue of SM `sm`, in step `step` of the unrolled program."""
+    """An instruction: position `index` in the queue of SM `sm`, in step `step` of the unrolled
+    program."""
 
     sm: int
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     step: int = 0
 
     def __str__(self) -> str:
@@ -20,8 +21,8 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule of docs/IR_SPEC.md that a program breaks, and where. `places` are the instructions involved, the one to
-    blame first."""
+    """A rule of docs/IR_SPEC.md that a program breaks, and where. `places` are the instructions
+    involved, the one to blame first."""
 
     rule: str
     message: str
