@@ -73,6 +73,9 @@ class Pieces:
     reads: Clock
     """[piece, SM] tick of the SM's last read."""
     read_time: npt.NDArray[np.int64]
+    """When a read last saw the last write, whenever that write is active."""
+    since: npt.NDArray[np.int64]
+    """Position from which the last write is active."""
     all_reads: Clock
     """[SM] tick of the SM's last read of the whole buffer."""
     all_time: int = -1
@@ -196,7 +199,7 @@ class _Run:
             place = {cut: i for i, cut in enumerate(cuts)}
             found = Pieces(
                 cuts, place, full.copy(), full.copy(), full * 0, full.copy(), reads, full.copy(),
-                np.zeros(reads.shape[1], dtype=np.int64),
+                full * 0, np.zeros(reads.shape[1], dtype=np.int64),
             )  # fmt: skip
             self.pieces[key] = found
         return found
@@ -268,18 +271,16 @@ class _Run:
         follows it on its SM.
         """
         total = self.total[w.counter]
-        if w.counter in self.loose or (not w.scaled and step > 0 and w.threshold != total):
+        if w.counter in self.loose or not w.scaled:
             return
         assert self.visible is not None
         order, visible = self.order[sm], self.visible[sm]
         if w.threshold == total:
-            its_order, its_visible = self.joined[w.counter, step if w.scaled else 0]
+            its_order, its_visible = self.joined[w.counter, step]
             np.maximum(order, its_order, out=order)
             np.maximum(visible, its_visible, out=visible)
             return
-        for from_sm, index, its_order, its_visible in self.arrived[
-            w.counter, step if w.scaled else 0
-        ]:
+        for from_sm, index, its_order, its_visible in self.arrived[w.counter, step]:
             held = sum(n for i, n in self.by_sm[w.counter][from_sm] if i >= index)
             if total - held < w.threshold:
                 np.maximum(order, its_order, out=order)
@@ -294,17 +295,10 @@ class _Run:
         seen = self.visible[sm] if self.visible is not None else None
         if seen is not None:
             seen[sm] = 2 * n + 1
-        for buffer, use, lo, hi, _, previous in op.flags:
-            self.read(place, buffer, lo, hi, self.epoch(buffer, use, place.step, previous), True)
+        for buffer, use, lo, hi, since, previous in op.flags:
+            self.read(place, Access(buffer, use, lo, hi, False, since, previous), True)
         for a in op.plain:
-            self.read(
-                place,
-                a.buffer,
-                a.lo,
-                a.hi,
-                self.epoch(a.buffer, a.use, place.step, a.previous),
-                False,
-            )
+            self.read(place, a, False)
         for c in op.cache:
             if not c.write:
                 self.read_rows(place, c)
@@ -355,7 +349,9 @@ class _Run:
     def region(self, buffer: str, lo: int, hi: int, use: int | None = None) -> str:
         return f"@{buffer}{f'#{use}' if use else ''}[{lo}:{hi}]"
 
-    def read(self, place: Place, buffer: str, lo: int, hi: int, epoch: int, flagged: bool) -> None:
+    def read(self, place: Place, access: Access, flagged: bool) -> None:
+        buffer, use, lo, hi, _, since, previous = access
+        epoch = self.epoch(buffer, use, place.step, previous)
         m = self.memory(buffer, place.sm)
         a, b = m.place[lo], m.place[hi]
         if epoch > 0:
@@ -368,10 +364,12 @@ class _Run:
         column = place.sm if m.reads.shape[1] > 1 else 0
         if a == 0 and b == len(m.cuts) - 1:
             m.all_reads[column] = tick
-            m.all_time = self.time
+            if not since:
+                m.all_time = self.time
         else:
             m.reads[a:b, column] = tick
-            m.read_time[a:b] = self.time
+            # A read that may be skipped has seen only what may be skipped with it.
+            m.read_time[a:b] = np.where(m.since[a:b] >= since, self.time, m.read_time[a:b])
 
     def wrong_value(self, place: Place, buffer: str, m: Pieces, piece: int, epoch: int) -> None:
         lo, hi = m.cuts[piece], m.cuts[piece + 1]
@@ -416,6 +414,7 @@ class _Run:
         m.writer[i:j] = place.sm
         m.tick[i:j] = tick
         m.write_time[i:j] = self.time
+        m.since[i:j] = a.since
 
     def check_write(self, place: Place, a: Access, m: Pieces, i: int, j: int) -> None:
         order = self.order[place.sm]

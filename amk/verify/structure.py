@@ -79,12 +79,8 @@ def _symbols(p: Declarations, kernel: Kernel, bad: Report) -> list[Violation]:
                         bad("E1", f"names @{value.buffer} as {f.name}, which is no declared buffer")
                     )
                 elif b.dtype not in allowed:
-                    out.append(
-                        bad(
-                            "E3",
-                            f"needs {f.name} of type {' or '.join(allowed)}, @{b.name} is {b.dtype}",
-                        )
-                    )
+                    need = f"needs {f.name} of type {' or '.join(allowed)}"
+                    out.append(bad("E3", f"{need}, @{b.name} is {b.dtype}"))
                 elif not 0 <= value.use < b.uses:
                     out.append(
                         bad("E1", f"names use {value.use} of @{b.name}, which has {b.uses} uses")
