@@ -1,0 +1,17 @@
+// RUN: not amk-opt %s 2>&1 | filecheck %s
+// (D1) A schedule is proved as the instructions that it becomes.
+
+sched.program @step {
+  model.weight @table : tensor<16x8xf32>
+  task.buffer @token : flagged<1xi32>
+  task.buffer @x : flagged<8xf32>
+  task.buffer @logits : plain<16xf32>
+  task.buffer @pairs : flagged<4xf32>
+  task.family @embed embed n 8 tile 8 token @token table @table out @x
+  task.family @head gemv n 16 tile 8 k 8 weight @table x @x out @logits epilogue logits cand @pairs
+  task.family @argmax argmax n 2 x @pairs out @token pairs 1
+  sched.sm 0 { @head[0 to 1] @embed[0 to 1] }
+  sched.sm 1 { @head[1 to 2] @argmax[0 to 1] }
+}
+
+// CHECK: error: deadlock: instruction 0 of SM 0 (@head) waits for @x[0:8], written by instruction 1 of SM 0{{.*}} (D1)

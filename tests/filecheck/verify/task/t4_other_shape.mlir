@@ -1,0 +1,15 @@
+// RUN: not amk-opt %s 2>&1 | filecheck %s
+// (T4) The buffers of a home are alike.
+
+task.program @step {
+  model.weight @table : tensor<16x8xf32>
+  task.buffer @token : flagged<1xi32>
+  task.buffer @x : flagged<8xf32> in @h use 0
+  task.buffer @logits : plain<16xf32>
+  task.buffer @pairs : flagged<4xf32> in @h use 1
+  task.family @embed embed n 8 tile 8 token @token table @table out @x
+  task.family @head gemv n 16 tile 8 k 8 weight @table x @x out @logits epilogue logits cand @pairs
+  task.family @argmax argmax n 2 x @pairs out @token pairs 1
+}
+
+// CHECK: error: home @h of @pairs holds buffers of another space, length or type (T4)
