@@ -6,7 +6,7 @@ from amk.ir.program import Program
 from amk.verify.coverage import check_coverage
 from amk.verify.order import check_order
 from amk.verify.ring import check_ring
-from amk.verify.structure import check_structure
+from amk.verify.structure import check_structure, check_words
 from amk.verify.violation import Place, Violation
 
 _proved: list[tuple[Program, list[Violation]]] = []
@@ -40,7 +40,8 @@ def _verify(p: Program) -> list[Violation]:
         for sm, queue in enumerate(p.queues)
         for i, run in enumerate(queue)
     }
-    return list(check_coverage(p, accesses)) or list(check_order(p, accesses))
+    found = [*check_words(p, accesses), *check_coverage(p, accesses)]
+    return found or list(check_order(p, accesses))
 
 
 __all__ = ["Place", "Violation", "forget", "verify_program"]

@@ -17,6 +17,7 @@ from dataclasses import fields
 
 from amk.ir.kernels import (
     Access,
+    AnyAccess,
     Append,
     Argmax,
     Attention,
@@ -30,7 +31,7 @@ from amk.ir.kernels import (
     Rope,
     Weight,
 )
-from amk.ir.program import Declarations, Program
+from amk.ir.program import Buffer, Declarations, Program
 from amk.verify.violation import Place, Violation
 
 MIN_STEPS = 1 << 17
@@ -146,21 +147,31 @@ def out_of_bounds(p: Declarations, a: object) -> Iterator[Violation]:
         verb = "writes" if a.write else "reads"
         if not 0 <= a.lo < a.hi <= b.length:
             yield Violation("E6", f"{verb} @{b.name}[{a.lo}:{a.hi}], which has {b.length} elements")
-        elif (
-            a.write
-            and b.space == "flagged"
-            and (a.lo % b.word or a.hi % b.word)
-            and a.hi != b.length
-        ):
-            yield Violation(
-                "E4", f"writes @{b.name}[{a.lo}:{a.hi}], which cuts a word of {b.word} elements"
-            )
+        elif cuts_word(b, a):
+            yield Violation("E4", f"writes {_cut(b, a)}")
     elif isinstance(a, CacheAccess):
         c = p.caches[a.cache]
         if not 0 <= a.lo < a.hi <= c.heads:
             yield Violation(
                 "E6", f"touches heads [{a.lo}:{a.hi}] of @{c.name}, which has {c.heads}"
             )
+
+
+def cuts_word(b: Buffer, a: Access) -> bool:
+    return a.write and b.space == "flagged" and bool(a.lo % b.word or a.hi % b.word)
+
+
+def _cut(b: Buffer, a: Access) -> str:
+    return f"@{b.name}[{a.lo}:{a.hi}], which cuts a word of {b.word} elements"
+
+
+def check_words(p: Program, accesses: dict[Place, list[AnyAccess]]) -> Iterator[Violation]:
+    """(E4) for every instruction: tiles that share a word must be run by the same one."""
+    for place, items in accesses.items():
+        for a in items:
+            if isinstance(a, Access) and cuts_word(p.buffers[a.buffer], a):
+                message = f"{place} writes {_cut(p.buffers[a.buffer], a)}"
+                yield Violation("E4", message, (place,))
 
 
 def check_structure(p: Program) -> Iterator[Violation]:

@@ -1,0 +1,25 @@
+// RUN: not amk-opt %s 2>&1 | filecheck %s
+// (E4) A flagged word is written at once, so two SMs cannot each write half of one.
+
+vm.program @step {
+  model.weight @table : tensor<16x8xf32>
+  vm.buffer @token : flagged<1xi32>
+  vm.buffer @x : flagged<8xbf16>
+  vm.buffer @logits : plain<16xf32>
+  vm.buffer @pairs : flagged<4xf32>
+  vm.counters 0
+  vm.kernel @embed embed n 8 tile 1 token @token table @table out @x
+  vm.kernel @head gemv n 16 tile 8 k 8 weight @table x @x out @logits epilogue logits cand @pairs
+  vm.kernel @argmax argmax n 2 x @pairs out @token pairs 1
+  vm.queue 0 {
+    vm.run @embed[0 to 1]
+    vm.run @head[0 to 1]
+  }
+  vm.queue 1 {
+    vm.run @embed[1 to 8]
+    vm.run @head[1 to 2]
+    vm.run @argmax[0 to 1]
+  }
+}
+
+// CHECK: error: instruction 0 of SM 0 writes @x[0:1], which cuts a word of 2 elements (E4)
