@@ -1,0 +1,4 @@
+// RUN: not amk-opt %S/../Inputs/tiny.mlir -p 'convert-model-to-task,convert-model-to-task' 2>&1 | filecheck %s
+// What is lowered already is not lowered again.
+
+// CHECK: error: the module has no model.program
