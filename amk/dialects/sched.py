@@ -70,7 +70,7 @@ def segments_text(segments: tuple[Segment, ...]) -> str:
     """Segments in braces, a few a line."""
     parts = [f"@{s.family}[{s.lo} to {s.hi}]" for s in segments]
     lines = ["  ".join(parts[i : i + PER_LINE]) for i in range(0, len(parts), PER_LINE)]
-    return "".join(["{", *(f"\n      {line}" for line in lines), "\n    }"])
+    return "".join(["{", *(f"\n  {line}" for line in lines), "\n}"])
 
 
 def parse_segments(parser: AttrParser) -> tuple[Segment, ...]:
