@@ -82,13 +82,31 @@ class Pieces:
 
 
 @dataclass(slots=True)
-class Op:
-    """An instruction, its accesses resolved once for all steps."""
+class Touch:
+    """An access of an instruction, resolved once for all steps: pieces [first, last) of
+    `memory`."""
 
-    flags: list[tuple[str, int, int, int, int, bool]]
-    """Flagged reads: buffer, use, lo, hi, since, previous."""
-    plain: list[Access]
-    writes: list[Access]
+    access: Access
+    memory: Pieces
+    first: int
+    last: int
+    whole: bool
+    uses: int
+    event: int
+    """Flag event that a flagged read waits for, -1 for other accesses."""
+    shared: bool
+    """Plain memory of all SMs, which only release and acquire make visible."""
+
+    def epoch(self, step: int) -> int:
+        return (step - self.access.previous) * self.uses + self.access.use + 1
+
+
+@dataclass(slots=True)
+class Op:
+    """An instruction."""
+
+    reads: list[Touch]
+    writes: list[Touch]
     cache: list[CacheAccess]
     waits: tuple[Wait, ...]
     signals: tuple[tuple[int, int], ...]
@@ -108,12 +126,12 @@ class _Run:
         self.keys: dict[tuple[str, int, int, int], int] = {}
         self.key_list: list[tuple[str, int, int, int]] = []
         self.producers: list[int] = []
+        self.cut(accesses)
         self.queues = [
             [self.op(Place(sm, i), accesses) for i in range(len(q))]
             for sm, q in enumerate(p.queues)
         ]
         self.link()
-        self.cut(accesses)
         self.total: dict[int, int] = defaultdict(int)
         self.by_sm: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(
             lambda: defaultdict(list)
@@ -146,23 +164,25 @@ class _Run:
     def op(self, place: Place, accesses: dict[Place, list[AnyAccess]]) -> Op:
         run = self.p.queues[place.sm][place.index]
         signals = tuple((s.counter, s.amount) for s in run.signals)
-        out = Op([], [], [], [], run.waits, signals, [])
-        buffers = self.p.buffers
+        out = Op([], [], [], run.waits, signals, [])
         for a in accesses[place]:
             if isinstance(a, Access):
-                if a.write:
-                    out.writes.append(a)
-                elif buffers[a.buffer].space == "flagged":
-                    out.flags.append((a.buffer, a.use, a.lo, a.hi, a.since, a.previous))
-                    key = (a.buffer, a.use, a.lo, a.hi)
-                    if key not in self.keys:
-                        self.keys[key] = len(self.key_list)
-                        self.key_list.append(key)
-                else:
-                    out.plain.append(a)
+                (out.writes if a.write else out.reads).append(self.touch(a, place.sm))
             elif isinstance(a, CacheAccess):
                 out.cache.append(a)
         return out
+
+    def touch(self, a: Access, sm: int) -> Touch:
+        buffer = self.p.buffers[a.buffer]
+        m = self.memory(a.buffer, sm)
+        event = -1
+        if not a.write and buffer.space == "flagged":
+            event = self.keys.setdefault((a.buffer, a.use, a.lo, a.hi), len(self.keys))
+            if event == len(self.key_list):
+                self.key_list.append((a.buffer, a.use, a.lo, a.hi))
+        first, last = m.place[a.lo], m.place[a.hi]
+        whole = first == 0 and last == len(m.cuts) - 1
+        return Touch(a, m, first, last, whole, buffer.uses, event, buffer.space == "plain")
 
     def link(self) -> None:
         """Count and mark the instructions that write the words of each flag event."""
@@ -172,7 +192,7 @@ class _Run:
         self.producers = [0] * len(self.key_list)
         for queue in self.queues:
             for op in queue:
-                for w in op.writes:
+                for w in (touch.access for touch in op.writes):
                     for number in by_value.get((w.buffer, w.use), ()):
                         _, _, lo, hi = self.key_list[number]
                         if w.lo < hi and lo < w.hi:
@@ -203,9 +223,6 @@ class _Run:
             )  # fmt: skip
             self.pieces[key] = found
         return found
-
-    def epoch(self, buffer: str, use: int, step: int, previous: bool = False) -> int:
-        return (step - previous) * self.p.buffers[buffer].uses + use + 1
 
     # The run
 
@@ -238,25 +255,25 @@ class _Run:
         """Joins what the next instruction of an SM waits for; False, and enlisted there, if it must
         wait."""
         op, place = self.here(sm)
-        events: list[tuple[Event, bool]] = []
-        for buffer, use, lo, hi, since, previous in op.flags:
-            step = place.step - previous
-            if step < 0:
+        events: list[Event] = []
+        for t in op.reads:
+            step = place.step - t.access.previous
+            if t.event < 0 or step < 0:
                 continue
-            event = self.flag_event(self.keys[buffer, use, lo, hi], step)
+            event = self.flag_event(t.event, step)
             if event.missing:
                 event.waiting.append(sm)
                 return False
-            events.append((event, since == 0))
+            if not t.access.since:
+                events.append(event)
         for w in op.waits:
             threshold = self.threshold(w, place.step)
             if self.counts[w.counter] < threshold:
                 self.counter_waiting[w.counter].append((threshold, sm))
                 return False
         order = self.order[sm]
-        for event, always in events:
-            if always:
-                np.maximum(order, event.order, out=order)
+        for event in events:
+            np.maximum(order, event.order, out=order)
         for w in op.waits:
             self.acquire(sm, w, place.step)
         return True
@@ -295,15 +312,13 @@ class _Run:
         seen = self.visible[sm] if self.visible is not None else None
         if seen is not None:
             seen[sm] = 2 * n + 1
-        for buffer, use, lo, hi, since, previous in op.flags:
-            self.read(place, Access(buffer, use, lo, hi, False, since, previous), True)
-        for a in op.plain:
-            self.read(place, a, False)
+        for t in op.reads:
+            self.read(place, t)
         for c in op.cache:
             if not c.write:
                 self.read_rows(place, c)
-        for a in op.writes:
-            self.write(place, a)
+        for t in op.writes:
+            self.write(place, t)
         self.time += 1
         self.at[sm] = n + 1
         woken: list[int] = []
@@ -349,33 +364,32 @@ class _Run:
     def region(self, buffer: str, lo: int, hi: int, use: int | None = None) -> str:
         return f"@{buffer}{f'#{use}' if use else ''}[{lo}:{hi}]"
 
-    def read(self, place: Place, access: Access, flagged: bool) -> None:
-        buffer, use, lo, hi, _, since, previous = access
-        epoch = self.epoch(buffer, use, place.step, previous)
-        m = self.memory(buffer, place.sm)
-        a, b = m.place[lo], m.place[hi]
+    def read(self, place: Place, t: Touch) -> None:
+        m, a, b, since = t.memory, t.first, t.last, t.access.since
+        epoch = t.epoch(place.step)
         if epoch > 0:
-            wrong = m.epoch[a:b] != epoch
-            if wrong.any():
-                self.wrong_value(place, buffer, m, a + int(wrong.argmax()), epoch)
-            elif not flagged and self.p.buffers[buffer].space == "plain":
-                self.check_visible(place, buffer, m, a, b)
+            right = m.epoch[a:b] == epoch
+            if not right.all():
+                self.wrong_value(place, t, a + int(right.argmin()), epoch)
+            elif t.shared:
+                self.check_visible(place, t)
         tick = 2 * self.at[place.sm] + 1
         column = place.sm if m.reads.shape[1] > 1 else 0
-        if a == 0 and b == len(m.cuts) - 1:
+        if t.whole:
             m.all_reads[column] = tick
             if not since:
                 m.all_time = self.time
         else:
             m.reads[a:b, column] = tick
             # A read that may be skipped has seen only what may be skipped with it.
-            m.read_time[a:b] = np.where(m.since[a:b] >= since, self.time, m.read_time[a:b])
+            if since:
+                m.read_time[a:b] = np.where(m.since[a:b] >= since, self.time, m.read_time[a:b])
+            else:
+                m.read_time[a:b] = self.time
 
-    def wrong_value(self, place: Place, buffer: str, m: Pieces, piece: int, epoch: int) -> None:
-        lo, hi = m.cuts[piece], m.cuts[piece + 1]
-        uses = self.p.buffers[buffer].uses
-        wanted, found = (epoch - 1) % uses, int(m.epoch[piece])
-        region = self.region(buffer, lo, hi, wanted)
+    def wrong_value(self, place: Place, t: Touch, piece: int, epoch: int) -> None:
+        m, found = t.memory, int(t.memory.epoch[piece])
+        region = self.region(t.access.buffer, m.cuts[piece], m.cuts[piece + 1], t.access.use)
         if found < 0:
             text = f"{place} reads {region} before anything is written there"
             text += "; no wait orders the write before it"
@@ -386,12 +400,13 @@ class _Run:
         text = f"{place} reads {region}, but {writer} has left {what} there; no wait orders them"
         self.found.append(Violation("R4", text, (place, writer)))
 
-    def check_visible(self, place: Place, buffer: str, m: Pieces, a: int, b: int) -> None:
+    def check_visible(self, place: Place, t: Touch) -> None:
+        m = t.memory
         seen = self.visible[place.sm] if self.visible is not None else None
-        for piece in range(a, b):
+        for piece in range(t.first, t.last):
             sm = int(m.writer[piece])
             if sm != place.sm and (seen is None or seen[sm] < m.tick[piece]):
-                region = self.region(buffer, m.cuts[piece], m.cuts[piece + 1])
+                region = self.region(t.access.buffer, m.cuts[piece], m.cuts[piece + 1])
                 writer = self.writer(m, piece)
                 text = f"{place} reads {region}, written by {writer}; no wait orders them"
                 self.found.append(Violation("R1", text, (place, writer)))
@@ -404,21 +419,19 @@ class _Run:
     def writer(self, m: Pieces, piece: int) -> Place:
         return self.place_of(int(m.writer[piece]), int(m.tick[piece]))
 
-    def write(self, place: Place, a: Access) -> None:
-        m = self.memory(a.buffer, place.sm)
-        i, j = m.place[a.lo], m.place[a.hi]
-        tick = 2 * self.at[place.sm] + 2
+    def write(self, place: Place, t: Touch) -> None:
+        m, i, j = t.memory, t.first, t.last
         if m.reads.shape[1] > 1:
-            self.check_write(place, a, m, i, j)
-        m.epoch[i:j] = self.epoch(a.buffer, a.use, place.step)
+            self.check_write(place, t.access, m, i, j)
+        m.epoch[i:j] = t.epoch(place.step)
         m.writer[i:j] = place.sm
-        m.tick[i:j] = tick
+        m.tick[i:j] = 2 * self.at[place.sm] + 2
         m.write_time[i:j] = self.time
-        m.since[i:j] = a.since
+        m.since[i:j] = t.access.since
 
     def check_write(self, place: Place, a: Access, m: Pieces, i: int, j: int) -> None:
         order = self.order[place.sm]
-        late = (m.reads[i:j] > order).any(axis=0) | (m.all_reads > order)
+        late = np.maximum(m.reads[i:j].max(axis=0), m.all_reads) > order
         if late.any():
             sm = int(late.argmax())
             tick = max(int(m.reads[i:j, sm].max()), int(m.all_reads[sm]))
@@ -494,11 +507,10 @@ class _Run:
         """What the next instruction of a stuck SM waits for, and an instruction that would bring it
         nearer."""
         op, place = self.here(sm)
-        for buffer, use, lo, hi, _, previous in op.flags:
-            step = place.step - previous
-            if step < 0 or not self.flag_event(self.keys[buffer, use, lo, hi], step).missing:
+        for t in op.reads:
+            step, number = place.step - t.access.previous, t.event
+            if number < 0 or step < 0 or not self.flag_event(number, step).missing:
                 continue
-            number = self.keys[buffer, use, lo, hi]
             makers = (
                 Place(other, i, step)
                 for other, queue in enumerate(self.queues)
@@ -506,7 +518,7 @@ class _Run:
                 if number in o.feeds and self.at[other] <= step * self.size[other] + i
             )
             maker = next(makers, None)
-            region = self.region(buffer, lo, hi, use)
+            region = self.region(t.access.buffer, t.access.lo, t.access.hi, t.access.use)
             return (
                 f"{region}, written by {maker}" if maker else f"{region}, written by nobody"
             ), maker
