@@ -139,6 +139,7 @@ def program_of(op: ProgramOp) -> SchedProgram:
     for inner in op.body.block.ops:
         match inner:
             case RingOp():
+                task.once(p.ring is None, "the ring")
                 p.ring = inner.plain()
             case SmOp():
                 if inner.sm.value.data != len(p.segments):

@@ -239,6 +239,8 @@ def add_declaration(p: Declarations, op: Operation) -> bool:
         case model.Declaration():
             plain = op.plain()
             tables = {Tensor: p.tensors, Pack: p.packs, KvCache: p.caches, RopeTable: p.ropes}
+            for table in tables.values():
+                once(plain.name not in table, f"symbol @{plain.name}")
             enter(cast(dict[str, object], tables[type(plain)]), plain.name, plain)
         case BufferOp():
             enter(p.buffers, op.sym_name.data, op.plain())
@@ -250,9 +252,14 @@ def add_declaration(p: Declarations, op: Operation) -> bool:
 
 
 def enter(table: dict[str, T], name: str, value: T) -> None:
-    if name in table:
-        raise VerifyException(f"symbol @{name} is declared twice (P1)")
+    once(name not in table, f"symbol @{name}")
     table[name] = value
+
+
+def once(first: bool, what: str) -> None:
+    """Raises VerifyException unless this is the `first` declaration of its kind."""
+    if not first:
+        raise VerifyException(f"{what} is declared twice (P1)")
 
 
 def add_task(p: TaskProgram, op: Operation) -> bool:

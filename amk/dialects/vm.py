@@ -234,7 +234,7 @@ class ProgramOp(IRDLOperation):
 def program_op_of(op: ProgramOp) -> Program:
     """The plain form of a vm program. Raises VerifyException on a foreign op or queue numbers out
     of order."""
-    p = Program(op.sym_name.data)
+    p, counted = Program(op.sym_name.data), False
     for inner in op.body.block.ops:
         match inner:
             case BufferOp():
@@ -242,8 +242,11 @@ def program_op_of(op: ProgramOp) -> Program:
             case KernelOp():
                 task.enter(p.kernels, inner.sym_name.data, inner.kernel.data)
             case CountersOp():
+                task.once(not counted, "the number of counters")
+                counted = True
                 p.counters = inner.count.value.data
             case RingOp():
+                task.once(p.ring is None, "the ring")
                 p.ring = inner.plain()
             case QueueOp():
                 if inner.sm.value.data != len(p.queues):

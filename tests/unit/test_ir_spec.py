@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from amk.ir.kernels import KERNELS
+from amk.ir.program import SLOT_ROWS
 from amk.mlir import make_context, parse_module, print_module
 from amk.universe import DIALECTS
+from amk.verify.ring import COLUMN_STEP, SHARED_BYTES
+from amk.verify.structure import MIN_STEPS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "IR_SPEC.md").read_text()
@@ -113,3 +116,11 @@ def test_every_constraint_that_is_defined_can_be_cited() -> None:
 def test_a_constraint_is_referred_to_only_if_defined() -> None:
     mentioned = set(re.findall(r"\(([A-Z]\d)\)", TEXT))
     assert {m for m in mentioned if m[0] not in DEFINITIONS} <= defined_ids()
+
+
+def test_numbers_in_the_text_are_those_of_the_verifiers() -> None:
+    flat = " ".join(TEXT.split())
+    assert f"at least 2^{MIN_STEPS.bit_length() - 1} steps" in flat
+    assert f"shared memory of an SM, {SHARED_BYTES // 1024} KiB" in flat
+    assert f"a multiple of {COLUMN_STEP} columns" in flat
+    assert f"*slots* of {SLOT_ROWS} rows" in flat
