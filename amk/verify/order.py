@@ -78,6 +78,8 @@ class Pieces:
     """Position from which the last write is active."""
     all_reads: Clock
     """[SM] tick of the SM's last read of the whole buffer."""
+    any_reads: Clock
+    """[SM] tick of the SM's last read of any piece."""
     all_time: int = -1
 
 
@@ -219,7 +221,7 @@ class _Run:
             place = {cut: i for i, cut in enumerate(cuts)}
             found = Pieces(
                 cuts, place, full.copy(), full.copy(), full * 0, full.copy(), reads, full.copy(),
-                full * 0, np.zeros(reads.shape[1], dtype=np.int64),
+                full * 0, *np.zeros((2, reads.shape[1]), dtype=np.int64),
             )  # fmt: skip
             self.pieces[key] = found
         return found
@@ -231,8 +233,11 @@ class _Run:
         ready = list(range(self.sms - 1, -1, -1))
         while ready and len(self.found) < ENOUGH:
             sm = ready.pop()
-            while self.at[sm] < STEPS * self.size[sm] and self.start(sm):
-                ready += self.finish(sm)
+            while self.at[sm] < STEPS * self.size[sm]:
+                op, place = self.here(sm)
+                if not self.start(op, place):
+                    break
+                ready += self.finish(op, place)
         stuck = [sm for sm in range(self.sms) if self.at[sm] < STEPS * self.size[sm]]
         if stuck and not ready:
             self.found.append(self.deadlock(stuck))
@@ -251,10 +256,10 @@ class _Run:
             self.flag_events[step][number] = event
         return event
 
-    def start(self, sm: int) -> bool:
+    def start(self, op: Op, place: Place) -> bool:
         """Joins what the next instruction of an SM waits for; False, and enlisted there, if it must
         wait."""
-        op, place = self.here(sm)
+        sm = place.sm
         events: list[Event] = []
         for t in op.reads:
             step = place.step - t.access.previous
@@ -303,9 +308,9 @@ class _Run:
                 np.maximum(order, its_order, out=order)
                 np.maximum(visible, its_visible, out=visible)
 
-    def finish(self, sm: int) -> list[int]:
+    def finish(self, op: Op, place: Place) -> list[int]:
         """Executes the next instruction of an SM; returns the SMs that may go on because of it."""
-        op, place = self.here(sm)
+        sm = place.sm
         order = self.order[sm]
         n = self.at[sm]
         order[sm] = 2 * n + 1
@@ -375,6 +380,7 @@ class _Run:
                 self.check_visible(place, t)
         tick = 2 * self.at[place.sm] + 1
         column = place.sm if m.reads.shape[1] > 1 else 0
+        m.any_reads[column] = tick
         if t.whole:
             m.all_reads[column] = tick
             if not since:
@@ -431,7 +437,9 @@ class _Run:
 
     def check_write(self, place: Place, a: Access, m: Pieces, i: int, j: int) -> None:
         order = self.order[place.sm]
-        late = np.maximum(m.reads[i:j].max(axis=0), m.all_reads) > order
+        late = m.any_reads > order
+        if late.any():
+            late = np.maximum(m.reads[i:j].max(axis=0), m.all_reads) > order
         if late.any():
             sm = int(late.argmax())
             tick = max(int(m.reads[i:j, sm].max()), int(m.all_reads[sm]))
@@ -442,10 +450,9 @@ class _Run:
             )
             self.found.append(Violation("R2", text, (place, reader)))
         seen = self.visible[place.sm] if self.visible is not None else None
-        for piece in range(i, j):
+        writers = m.writer[i:j]
+        for piece in map(int, np.flatnonzero((writers >= 0) & (writers != place.sm)) + i):
             sm = int(m.writer[piece])
-            if sm < 0 or sm == place.sm:
-                continue
             observed = max(int(m.read_time[piece]), m.all_time) > m.write_time[piece]
             if not observed and (seen is None or seen[sm] < m.tick[piece]):
                 region = self.region(a.buffer, m.cuts[piece], m.cuts[piece + 1], a.use)
