@@ -14,6 +14,10 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 settings.register_profile(
     "amk", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
+# More examples, others each time: pytest --hypothesis-profile slow
+settings.register_profile(
+    "slow", settings.get_profile("amk"), derandomize=False, max_examples=300, print_blob=True
+)
 settings.load_profile("amk")
 
 
