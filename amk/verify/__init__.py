@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Generator
 from contextlib import contextmanager
+from copy import copy
+from typing import cast
 
 from amk.ir.program import Program
 from amk.verify.coverage import check_coverage
@@ -26,7 +28,13 @@ def verify_program(p: Program) -> list[Violation]:
             return found
     with _uncollected():
         found = _verify(p)
-    _proved.insert(0, (p, found))
+    # A copy: who changes `p` in place afterwards must not be told what held before.
+    kept = copy(p)
+    for name, value in vars(p).items():
+        if isinstance(value, dict | list):
+            setattr(kept, name, copy(cast(object, value)))
+    kept.queues = [list(queue) for queue in p.queues]
+    _proved.insert(0, (kept, found))
     del _proved[REMEMBERED:]
     return found
 

@@ -152,6 +152,8 @@ class _Run:
         self.counts: dict[int, int] = defaultdict(int)
         self.arrived: dict[tuple[int, int], list[tuple[int, int, Clock, Clock]]] = defaultdict(list)
         self.joined: dict[tuple[int, int], tuple[Clock, Clock]] = {}
+        self.last: dict[int, Clock] = {}
+        """Per counter, [SM] tick of the SM's last signal in the first step."""
         self.counter_waiting: dict[int, list[tuple[int, int]]] = defaultdict(list)
         self.appends: dict[tuple[str, int], list[tuple[int, int, CacheAccess]]] = defaultdict(list)
         for sm, queue in enumerate(self.queues):
@@ -221,7 +223,7 @@ class _Run:
             place = {cut: i for i, cut in enumerate(cuts)}
             found = Pieces(
                 cuts, place, full.copy(), full.copy(), full * 0, full.copy(), reads, full.copy(),
-                full * 0, *np.zeros((2, reads.shape[1]), dtype=np.int64),
+                full * 0, reads[0] * 0, reads[0] * 0,
             )  # fmt: skip
             self.pieces[key] = found
         return found
@@ -229,18 +231,24 @@ class _Run:
     # The run
 
     def run(self) -> list[Violation]:
+        """Runs the first step to its end, then the second: a launch may have just one step, so no
+        SM may need what another does in the next."""
         self.at = [0] * self.sms
-        ready = list(range(self.sms - 1, -1, -1))
-        while ready and len(self.found) < ENOUGH:
-            sm = ready.pop()
-            while self.at[sm] < STEPS * self.size[sm]:
-                op, place = self.here(sm)
-                if not self.start(op, place):
-                    break
-                ready += self.finish(op, place)
-        stuck = [sm for sm in range(self.sms) if self.at[sm] < STEPS * self.size[sm]]
-        if stuck and not ready:
-            self.found.append(self.deadlock(stuck))
+        for step in range(STEPS):
+            end = [(step + 1) * size for size in self.size]
+            ready = list(range(self.sms - 1, -1, -1))
+            while ready and len(self.found) < ENOUGH:
+                sm = ready.pop()
+                while self.at[sm] < end[sm]:
+                    op, place = self.here(sm)
+                    if not self.start(op, place):
+                        break
+                    ready += self.finish(op, place)
+            stuck = [sm for sm in range(self.sms) if self.at[sm] < end[sm]]
+            if stuck:
+                if not ready:
+                    self.found.append(self.deadlock(stuck))
+                break
         return self.found
 
     def here(self, sm: int) -> tuple[Op, Place]:
@@ -290,7 +298,8 @@ class _Run:
         """Joins the clocks of the signals that a wait cannot pass without.
 
         Within a step a signal is necessary if the threshold is out of reach without it and what
-        follows it on its SM.
+        follows it on its SM. A wait that is not scaled by the step holds for good once it has held,
+        so it orders nothing in later steps.
         """
         total = self.total[w.counter]
         if w.counter in self.loose or not w.scaled:
@@ -352,11 +361,11 @@ class _Run:
             np.maximum(joined[0], order, out=joined[0])
             np.maximum(joined[1], visible, out=joined[1])
         self.counts[counter] += amount
-        first = self.arrived[counter, 0]
-        if place.step and (
-            len(first) < sum(map(len, self.by_sm[counter].values()))
-            or any(order[other] < its_order[other] for other, _, its_order, _ in first)
-        ):
+        if place.step == 0:
+            if counter not in self.last:
+                self.last[counter] = np.zeros(self.sms, dtype=np.int64)
+            self.last[counter][sm] = order[sm]
+        elif (order < self.last[counter]).any():
             self.loosened.add(counter)
         waiting, count = self.counter_waiting[counter], self.counts[counter]
         woken = [other for threshold, other in waiting if threshold <= count]
@@ -397,9 +406,17 @@ class _Run:
         m, found = t.memory, int(t.memory.epoch[piece])
         region = self.region(t.access.buffer, m.cuts[piece], m.cuts[piece + 1], t.access.use)
         if found < 0:
-            text = f"{place} reads {region} before anything is written there"
-            text += "; no wait orders the write before it"
-            self.found.append(Violation("R1", text, (place,)))
+            maker = next(
+                Place(sm, i, place.step)
+                for sm, queue in enumerate(self.queues)
+                for i, op in enumerate(queue)
+                if any(
+                    w.memory is m and w.access.use == t.access.use and w.first <= piece < w.last
+                    for w in op.writes
+                )
+            )
+            text = f"{place} reads {region} before {maker} writes it; no wait orders them"
+            self.found.append(Violation("R1", text, (place, maker)))
             return
         writer = self.writer(m, piece)
         what = "an older value" if found < epoch else "a later value"
@@ -409,14 +426,16 @@ class _Run:
     def check_visible(self, place: Place, t: Touch) -> None:
         m = t.memory
         seen = self.visible[place.sm] if self.visible is not None else None
-        for piece in range(t.first, t.last):
-            sm = int(m.writer[piece])
-            if sm != place.sm and (seen is None or seen[sm] < m.tick[piece]):
-                region = self.region(t.access.buffer, m.cuts[piece], m.cuts[piece + 1])
-                writer = self.writer(m, piece)
-                text = f"{place} reads {region}, written by {writer}; no wait orders them"
-                self.found.append(Violation("R1", text, (place, writer)))
-                return
+        writers = m.writer[t.first : t.last]
+        hidden = writers != place.sm
+        if seen is not None:
+            hidden &= seen[writers] < m.tick[t.first : t.last]
+        if hidden.any():
+            piece = t.first + int(hidden.argmax())
+            region = self.region(t.access.buffer, m.cuts[piece], m.cuts[piece + 1])
+            writer = self.writer(m, piece)
+            text = f"{place} reads {region}, written by {writer}; no wait orders them"
+            self.found.append(Violation("R1", text, (place, writer)))
 
     def place_of(self, sm: int, tick: int) -> Place:
         step, index = divmod((tick - 1) // 2, self.size[sm])
@@ -545,7 +564,7 @@ class _Run:
 
 
 def check_order(p: Program, accesses: dict[Place, list[AnyAccess]]) -> Iterator[Violation]:
-    """(D1) and (R1) to (R5)."""
+    """(D1) and (R1) to (R4)."""
     loose: frozenset[int] = frozenset()
     while True:
         run = _Run(p, accesses, loose)
