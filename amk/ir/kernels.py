@@ -75,6 +75,9 @@ class WeightAccess(NamedTuple):
 
 AnyAccess = Access | CacheAccess | WeightAccess
 
+LIMIT = 1 << 31
+"""Sizes and counts of a kernel are below this, so that products of two fit 64 bits."""
+
 
 def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
@@ -106,6 +109,8 @@ class Kernel:
             value = getattr(self, f.name)
             if f.name in self.positive and not value > 0:
                 yield f"{f.name} must be positive, got {value}"
+            elif isinstance(value, int) and not 0 <= value < LIMIT:
+                yield f"{f.name} must be from 0 to {LIMIT - 1}, got {value}"
 
     positive: ClassVar[tuple[str, ...]] = ("n", "tile")
 

@@ -58,13 +58,16 @@ def check_kernel(p: Declarations, name: str, kernel: Kernel) -> Iterator[Violati
         return Violation(rule, f"kernel @{name} {message}")
 
     problems = [bad("E2", f"is malformed: {problem}") for problem in kernel.problems()]
-    problems += _symbols(p, kernel, bad)
+    problems = problems or _symbols(p, kernel, bad)
+    problems = problems or list(_shapes(p, kernel, bad))
     if problems:
         yield from problems
         return
-    yield from _shapes(p, kernel, bad)
+    # The first access out of bounds is enough: a kernel of absurd size would have billions.
     for a in kernel.accesses(0, kernel.grid):
-        yield from (bad(v.rule, v.message) for v in out_of_bounds(p, a))
+        for v in out_of_bounds(p, a):
+            yield bad(v.rule, v.message)
+            return
 
 
 def _symbols(p: Declarations, kernel: Kernel, bad: Report) -> list[Violation]:
