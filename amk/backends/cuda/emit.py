@@ -1,0 +1,320 @@
+"""A vm program as one complete CUDA C++ source.
+
+The source consists of: the program's constants and tables (who runs what, where everything lies), the runtime, one
+template per instruction kind in use, one struct of constants per shape, and the switch between them. It is
+self-contained; its tables are the program that was verified, and it carries its hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+
+from amk.backends.cuda.codes import FIELDS, TEMPLATES, Code, Coder, Ending
+from amk.backends.cuda.layout import Layout, align, plan
+from amk.backends.cuda.target import Target
+from amk.errors import AmkError
+from amk.ir.kernels import Gemv
+from amk.ir.program import Program
+
+RUNTIME = ("base", "watchdog", "operands", "ring", "counters", "reduce", "mma", "trace")
+ENTRY_BYTES = 80
+HEADERS = {
+    "Append": "append",
+    "Argmax": "argmax",
+    "Attention": "attention",
+    "Binary": "binary",
+    "Embed": "embed",
+    "Gemv": "gemv",
+    "RmsNorm": "rms_norm",
+    "Rope": "rope",
+}
+
+
+@dataclass
+class Emitted:
+    """A CUDA source and what the launcher must know to run it."""
+
+    source: str
+    layout: Layout
+    shared: int
+    """Bytes of dynamic shared memory of a block."""
+    threads: int
+    instructions: int
+    """Longest queue."""
+
+
+class SharedMemory:
+    """Named places in a block's shared memory."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+        self.size = 0
+
+    def add(self, name: str, size: int, to: int = 16) -> int:
+        self.places[name] = align(self.size, to)
+        self.size = self.places[name] + size
+        return self.places[name]
+
+
+def emit_cuda(
+    program: Program,
+    *,
+    target: Target,
+    program_hash: str = "",
+    certificate_hash: str = "",
+    trace: bool = False,
+) -> str:
+    """The CUDA source of a program for `target`; with `trace`, it writes time stamps.
+
+    Raises AmkError when the program needs more shared memory than the target has, or uses what no template covers.
+    """
+    return emit(
+        program,
+        target=target,
+        program_hash=program_hash,
+        certificate_hash=certificate_hash,
+        trace=trace,
+    ).source
+
+
+def emit(
+    program: Program,
+    *,
+    target: Target,
+    program_hash: str = "",
+    certificate_hash: str = "",
+    trace: bool = False,
+) -> Emitted:
+    """Like `emit_cuda`, with the layout that the source was written for."""
+    layout = plan(program)
+    coder = Coder(layout)
+    codes: dict[Code, int] = {}
+    records: list[list[int]] = []
+    used: dict[int, list[str]] = {}
+    for name in program.kernels:
+        code, record = coder.code(name)
+        number = codes.setdefault(code, len(codes))
+        used.setdefault(number, []).append(name)
+        records.append([number, *record, *[0] * (FIELDS - 1 - len(record))])
+
+    instructions = max((len(q) for q in program.queues), default=0)
+    shared = _shared(layout, codes, instructions, coder.candidates)
+    if shared.size > target.shared:
+        raise AmkError(
+            f"program '{program.name}' needs {shared.size} bytes of shared memory per SM, "
+            f"{target.name} has {target.shared}: plan a ring of fewer or smaller slots"
+        )
+    templates = sorted({code.template for code in codes})
+    counters = bool(program.counters)
+    runtime = [r for r in RUNTIME if counters or r != "counters"]
+    parts = [
+        _head(program, target, program_hash, certificate_hash),
+        _constants(layout, shared, target, codes, instructions, counters, trace),
+        _tables(layout, records, counters),
+        *(_include(f"runtime/{name}.cuh") for name in runtime),
+        *(_include(f"kernels/{HEADERS[name]}.cuh") for name in templates),
+        *(_struct(f"Ending{number}", end, "") for end, number in coder.endings.items()),
+        *(
+            _struct(f"Code{number}", code, _who(used[number]), coder.endings_of(used[number]))
+            for code, number in codes.items()
+        ),
+        _dispatch(codes),
+        _include("runtime/main.cuh"),
+        _include("runtime/pack.cuh"),
+    ]
+    threads = 32 * (layout.ring.consumers + 1)
+    source = "\n".join(part for part in parts if part)
+    return Emitted(source, layout, shared.size, threads, instructions)
+
+
+def entries(layout: Layout) -> int:
+    """Entries of the ring of partial sums (reduce.cuh says why so many)."""
+    ring = layout.ring
+    widest = max(
+        (layout.slices(k.k) for k in layout.program.kernels.values() if isinstance(k, Gemv)),
+        default=1,
+    )
+    return ring.slots + 4 * max(ring.consumers, widest)
+
+
+def _shared(
+    layout: Layout, codes: Iterable[Code], instructions: int, candidates: int
+) -> SharedMemory:
+    codes = list(codes)
+    ring, shared = layout.ring, SharedMemory()
+    shared.add("RING", ring.slots * layout.slot_bytes, 1024)
+    shared.add("ZERO_AT", 0)
+    shared.add("PARTS", entries(layout) * ENTRY_BYTES)
+    shared.add("BEST", 8 * candidates)
+    shared.add("STOP", 8)
+    shared.add("GONE", 4)
+    end = shared.add("ZERO_END", 0)
+    private = max(c.private for c in codes)
+    shared.add("STAGE", max(ring.consumers * private, *(c.stage for c in codes)), 128)
+    shared.add("BARRIERS", 16 * (ring.slots // ring.group))
+    shared.add("TURNS_AT", 8 * ring.consumers)
+    shared.add("ROPES", sum(8 * len(r.inv_freq) for r in layout.program.ropes.values()))
+    shared.add("LOCALS", 4 * max(1, len(layout.locals)))
+    for i, _ in enumerate(layout.locals):
+        rows = max((per_sm[i][1] - per_sm[i][0] for per_sm in layout.local_rows), default=0)
+        shared.add(f"LOCAL{i}", 4 * rows)
+    shared.add("QUEUE_AT", 16 * instructions)
+    shared.places["PRIVATE_BYTES"] = private
+    shared.places["ZEROED"] = end - shared.places["ZERO_AT"]
+    return shared
+
+
+def _include(path: str) -> str:
+    text = (files("amk.backends.cuda") / path).read_text()
+    return f"// ---- {path}\n\n{text}"
+
+
+def _head(program: Program, target: Target, program_hash: str, certificate_hash: str) -> str:
+    return f"""// {program.name}: {len(program.queues)} SMs, {sum(map(len, program.queues))} instructions, for {target.name}
+// program     {program_hash or "(no hash)"}
+// certificate {certificate_hash or "(no hash)"}
+//
+// Generated by amk; edit the program, not this file.
+
+#include <cuda_bf16.h>
+"""
+
+
+def _constants(
+    layout: Layout,
+    shared: SharedMemory,
+    target: Target,
+    codes: dict[Code, int],
+    instructions: int,
+    counters: bool,
+    trace: bool,
+) -> str:
+    ring = layout.ring
+    hidden = {"RING", "ZERO_END", *(f"LOCAL{i}" for i in range(len(layout.locals)))}
+    values = {
+        "WARPS": ring.consumers,
+        "SLOTS": ring.slots,
+        "GROUP": ring.group,
+        "WINDOW": ring.window,
+        "SLOT_COLUMNS": ring.columns,
+        "SLOT_BYTES": layout.slot_bytes,
+        "ENTRIES": entries(layout),
+        "ROPE_TABLES": len(layout.program.ropes),
+        "LOCAL_BUFFERS": len(layout.locals),
+        **{name: at for name, at in shared.places.items() if name not in hidden},
+        "FIELDS": FIELDS,
+        "LO": FIELDS + 1,
+        "HI": FIELDS + 2,
+    }
+    if counters:
+        values["SYNC"] = FIELDS + 3
+    if trace:
+        values["TRACED"] = instructions
+    lines = [
+        f"#define AMK_BULK_COPY {int(target.bulk_copy)}",
+        f"#define AMK_TRY_WAIT {int(target.try_wait)}",
+        f"#define AMK_COUNTERS {int(counters)}",
+        f"#define TRACE {int(trace)}",
+        "",
+        *(f"[[maybe_unused]] constexpr int {name} = {value};" for name, value in values.items()),
+        f"using Streamed = {'__nv_bfloat16' if layout.streamed == 'bf16' else 'float'};",
+    ]
+    # where element 0 of each local buffer would lie, were the SM's rows part of a whole
+    first = [
+        [shared.places[f"LOCAL{i}"] - 4 * rows[i][0] for i in range(len(layout.locals))] or [0]
+        for rows in layout.local_rows
+    ]
+    lines.append(_table("int", "LOCAL_FIRST", first, columns=max(1, len(layout.locals))))
+    return "\n".join(lines) + "\n"
+
+
+def _tables(layout: Layout, records: list[list[int]], counters: bool) -> str:
+    program = layout.program
+    number = {name: i for i, name in enumerate(program.kernels)}
+    events: list[list[int]] = [[0, 0, 0]]
+    arrivals: dict[int, int] = {}
+    for queue in program.queues:
+        for run in queue:
+            for s in run.signals:
+                arrivals[s.counter] = arrivals.get(s.counter, 0) + s.amount
+    rows: list[list[int]] = []
+    streams: list[list[int]] = []
+    for queue, stream in zip(program.queues, layout.streams, strict=True):
+        slots = stream.slots + stream.padding
+        streams.append([stream.at // 16, slots, stream.padding, len(queue), len(rows)])
+        for run in queue:
+            at = 0
+            if run.waits or run.signals:
+                at = len(events)
+                events.append([len(run.waits), len(run.signals), 0])
+                events += [
+                    [w.counter, w.threshold, arrivals.get(w.counter, 0) if w.scaled else 0]
+                    for w in run.waits
+                ]
+                events += [[s.counter, s.amount, 0] for s in run.signals]
+            rows.append([number[run.kernel], run.lo, run.hi, at])
+    ropes: list[list[int]] = []
+    at = 0
+    for r in program.ropes.values():
+        ropes.append([layout.fixed.regions[r.name].at // 16, len(r.inv_freq), at])
+        at += len(r.inv_freq) * 8
+    parts = [
+        "/// Operands of every kernel.",
+        _table("unsigned", "OPS", records, columns=FIELDS),
+        "/// The queues: kernel, tiles lo and hi, place of its counters in EVENTS.",
+        _table("unsigned", "QUEUES", rows, columns=4),
+        "struct Stream {\n  unsigned from, slots, padding, instructions, queue;\n};",
+        "/// Per SM its weight stream (in units of 16 bytes), slots a step, and queue.",
+        _table("Stream", "STREAMS", streams, flat=True),
+        "struct RopeRow {\n  unsigned from, pairs, at;\n};",
+        _table("RopeRow", "ROPE_ROWS", ropes or [[0, 0, 0]], flat=True),
+    ]
+    if counters:
+        parts += [_table("unsigned", "EVENTS", events, columns=3)]
+    return "\n".join(parts) + "\n"
+
+
+def _table(
+    ctype: str, name: str, rows: list[list[int]], *, columns: int = 0, flat: bool = False
+) -> str:
+    """A constant table; `flat` rows are structs, otherwise arrays of `columns` (0: as many as the first row has)."""
+    columns = columns or (len(rows[0]) if rows else 1)
+    body = ",\n".join("{" + ",".join(map(str, row)) + "}" for row in rows or [[0] * columns])
+    shape = f"[{max(1, len(rows))}]" + ("" if flat else f"[{columns}]")
+    return f"__device__ const {ctype} {name}{shape} = {{\n{body}}};"
+
+
+def _who(names: list[str]) -> str:
+    return f"@{names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _struct(name: str, code: Code | Ending, who: str, endings: list[int] | None = None) -> str:
+    lines = [
+        *([f"/// {who}"] if who else []),
+        f"struct {name} {{",
+        *(f"  using {alias} = {value};" for alias, value in code.types),
+        *(f"  static constexpr {constant} = {value};" for constant, value in code.constants),
+    ]
+    if endings:
+        lines += [
+            "  template <class F>",
+            "  static __device__ __forceinline__ void ending(int end, F f) {",
+            "    switch (end) {",
+            *(f"      case {end}: f(Ending{end}{{}}); break;" for end in endings),
+            "    }",
+            "  }",
+        ]
+    return "\n".join([*lines, "};"]) + "\n"
+
+
+def _dispatch(codes: dict[Code, int]) -> str:
+    assert set(HEADERS) == set(TEMPLATES.values())
+    lines = [
+        "__device__ __forceinline__ void dispatch(Cta& c) {",
+        "  switch (c.field(0)) {",
+    ]
+    for code, number in codes.items():
+        lines += [f"    case {number}:", f"      {code.template}<Code{number}>::run(c);", "      break;"]
+    return "\n".join([*lines, "  }", "}", ""])

@@ -1,0 +1,337 @@
+// attention: one KV head's group of query heads over the rows of one split (flash-decoding).
+//
+// Tile shape: a warp works for one query head, PER_HEAD warps share a head's rows. LANES lanes hold one row (8 elements
+// each), so a warp takes ROWS = 32 / LANES rows at once; DEPTH such passes are loaded together, and the next DEPTH while
+// these are computed. Softmax is online, in fp32, base 2, per lane group; groups merge by shuffles, warps through the
+// stage. One head a warp keeps the code short: it runs once a layer, and instructions that miss their cache are the
+// slowest of all.
+//
+// Synchronization contract: rows below pos are immutable in this step and were written by this SM, so the first passes
+// are loaded before q is awaited. Row pos comes from k and v, polled together with q; one warp also appends it to the
+// cache, and the barriers that follow order it before later steps' reads. Partial results are polled by split 0. All
+// reads of the tile precede a barrier that precedes every publication.
+
+enum AttentionField { A_Q = 1, A_Q_USE, A_OUT, A_OUT_USE, A_K, A_K_USE, A_V, A_V_USE, A_PART, A_PART_USE, A_CACHE };
+
+/// 8 elements of a cache row as loaded.
+template <class T>
+struct Row;
+
+template <>
+struct Row<bf16> {
+  uint4 r;
+  __device__ __forceinline__ void load(const bf16* p) { r = *reinterpret_cast<const uint4*>(p); }
+  __device__ __forceinline__ void store(bf16* p) const { *reinterpret_cast<uint4*>(p) = r; }
+  __device__ __forceinline__ void clear() { r = make_uint4(0, 0, 0, 0); }
+  __device__ __forceinline__ void set(const float (&f)[8]) {
+    r = make_uint4(pack(f[0], f[1]), pack(f[2], f[3]), pack(f[4], f[5]), pack(f[6], f[7]));
+  }
+  __device__ __forceinline__ void get(float (&f)[8]) const {
+    f[0] = low(r.x), f[1] = high(r.x), f[2] = low(r.y), f[3] = high(r.y);
+    f[4] = low(r.z), f[5] = high(r.z), f[6] = low(r.w), f[7] = high(r.w);
+  }
+};
+
+template <>
+struct Row<float> {
+  float4 a, b;
+  __device__ __forceinline__ void load(const float* p) {
+    a = *reinterpret_cast<const float4*>(p), b = *reinterpret_cast<const float4*>(p + 4);
+  }
+  __device__ __forceinline__ void store(float* p) const {
+    *reinterpret_cast<float4*>(p) = a, *reinterpret_cast<float4*>(p + 4) = b;
+  }
+  __device__ __forceinline__ void clear() { a = b = make_float4(0.f, 0.f, 0.f, 0.f); }
+  __device__ __forceinline__ void set(const float (&f)[8]) {
+    a = make_float4(f[0], f[1], f[2], f[3]), b = make_float4(f[4], f[5], f[6], f[7]);
+  }
+  __device__ __forceinline__ void get(float (&f)[8]) const {
+    f[0] = a.x, f[1] = a.y, f[2] = a.z, f[3] = a.w, f[4] = b.x, f[5] = b.y, f[6] = b.z, f[7] = b.w;
+  }
+};
+
+template <class P>
+struct Attention {
+  using T = typename P::Cache;
+  using Q = typename P::Q;
+  using K = typename P::K;
+  using Part = typename P::Part;
+  static constexpr int HD = P::HEAD_DIM, G = P::GROUP_HEADS, DEPTH = P::DEPTH;
+  static constexpr int LANES = power_of_two(ceil_div(HD, 8)), ROWS = 32 / LANES;
+  static constexpr int PER_HEAD = G < WARPS ? WARPS / G : 1;  // warps that share a head
+  static constexpr int AT_ONCE = WARPS / PER_HEAD;            // heads worked on together
+  static constexpr int PARTS_OF_TILE = G * PER_HEAD;
+  static constexpr float NEVER = -1e30f;  // below any score; its power of 2 is 0
+  static constexpr float LOG2E = 1.4426950408889634f;
+  static constexpr int PAIRS = G * HD / 2, PER = ceil_div(PAIRS, THREADS);
+  static constexpr int QU = 8 / Q::UNIT, KU = P::APPEND ? 8 / K::UNIT : 0;
+  static_assert(HD % 8 == 0 && LANES <= 32, "a row must fit in one warp, in pieces of 8");
+
+  /// 2^x for x <= 0; results below 2^-126 are 0.
+  static __device__ __forceinline__ float power(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0,%1;" : "=f"(y) : "f"(x));
+    return y;
+  }
+
+  static __device__ __forceinline__ int row(int j, int s) {
+    if constexpr (P::SPLITS == 1)
+      return j;
+    else
+      return (j / P::CHUNK * P::SPLITS + s) * P::CHUNK + j % P::CHUNK;
+  }
+
+  /// Rows of split s in [0, n).
+  static __device__ __forceinline__ int rows_below(int n, int s) {
+    if constexpr (P::SPLITS == 1) {
+      return n;
+    } else {
+      const int round = P::CHUNK * P::SPLITS, rest = n % round - s * P::CHUNK;
+      return n / round * P::CHUNK + min(max(rest, 0), P::CHUNK);
+    }
+  }
+
+  template <int N, int U>
+  static __device__ __forceinline__ void eight(const float (&u)[N][U], int i, float (&f)[8]) {
+#pragma unroll
+    for (int j = 0; j < 8; j++) f[j] = u[i + j / U][j % U];
+  }
+
+  /// 8 elements of q from element eq, and, where `fresh`, of k and v from element ek.
+  static __device__ __forceinline__ void inputs(const Cta& c, const View<Q>& q, const View<K>& k, const View<K>& v, bool here,
+                                                bool fresh, int eq, int ek, float (&fq)[8], Row<T>& rk, Row<T>& rv) {
+    float uq[QU][Q::UNIT], f[8];
+    if constexpr (P::APPEND) {
+      float uk[KU][K::UNIT], uv[KU][K::UNIT];
+      if constexpr (Q::SPACE == FLAGGED && K::SPACE == FLAGGED) {
+        ulonglong2 w[QU + 2 * KU];
+        poll(c, w,
+             [&](int i) -> const u64* {
+               if (i < QU) return here ? words_at(q, eq + i * Q::UNIT) : nullptr;
+               if (i < QU + KU) return fresh ? words_at(k, ek + (i - QU) * K::UNIT) : nullptr;
+               return fresh ? words_at(v, ek + (i - QU - KU) * K::UNIT) : nullptr;
+             },
+             [&](int i) { return i < QU ? q.epoch : i < QU + KU ? k.epoch : v.epoch; });
+#pragma unroll
+        for (int i = 0; i < QU; i++) unpack<Q>(w[i], uq[i]);
+#pragma unroll
+        for (int i = 0; i < KU; i++) unpack<K>(w[QU + i], uk[i]), unpack<K>(w[QU + KU + i], uv[i]);
+      } else {
+        fetch<Q, QU>(c, q, uq, [&](int i) { return here ? eq + i * Q::UNIT : -1; });
+        fetch<K, KU>(c, k, uk, [&](int i) { return fresh ? ek + i * K::UNIT : -1; });
+        fetch<K, KU>(c, v, uv, [&](int i) { return fresh ? ek + i * K::UNIT : -1; });
+      }
+      eight(uk, 0, f);
+      rk.set(f);
+      eight(uv, 0, f);
+      rv.set(f);
+    } else {
+      fetch<Q, QU>(c, q, uq, [&](int i) { return here ? eq + i * Q::UNIT : -1; });
+    }
+    eight(uq, 0, fq);
+  }
+
+  static __device__ __forceinline__ void run(Cta& c) {
+    const View<Q> qv = view<Q>(c, c.field(A_Q), c.field(A_Q_USE));
+    const View<K> kv = view<K>(c, c.field(A_K), c.field(A_K_USE)), vv = view<K>(c, c.field(A_V), c.field(A_V_USE));
+    const View<typename P::Out> out = view<typename P::Out>(c, c.field(A_OUT), c.field(A_OUT_USE));
+    T* cache = reinterpret_cast<T*>(c.a.cache + (u64)c.field(A_CACHE) * 16);
+    const int lo = c.field(LO), hi = c.field(HI);
+    float* part = reinterpret_cast<float*>(smem + STAGE);  // [head][warp of head][HD]
+    float* maxima = part + PARTS_OF_TILE * HD;             // [head][warp of head]
+    float* sums = maxima + PARTS_OF_TILE;
+    float* held = sums + PARTS_OF_TILE;  // results of all tiles but the last, when one instruction has several
+    enter(c);
+    float2 mine[PER];
+#pragma unroll 1
+    for (int tile = lo; tile < hi; tile++) {
+      const int g = tile / P::SPLITS, s = tile % P::SPLITS;
+      const bool active = c.pos >= s * P::CHUNK;
+      if (active) {
+        const int group = c.lane / LANES, d = c.lane % LANES * 8, sub = c.warp % PER_HEAD;
+        const bool here = d < HD;
+        const int old = P::APPEND ? rows_below(c.pos, s) : rows_below(c.pos + 1, s);
+        const bool owner = P::APPEND && rows_below(c.pos + 1, s) > old;
+        const int count = old + (owner ? 1 : 0);
+        const T* base = cache + (u64)g * P::CACHE_ROWS * 2 * HD + d;
+        auto index = [&](int pass) { return (pass * PER_HEAD + sub) * ROWS + group; };
+        const bool fresh = owner && here && old % ROWS == group && old / ROWS % PER_HEAD == sub;
+#pragma unroll 1
+        for (int head = c.warp / PER_HEAD; head < G; head += AT_ONCE) {
+          Row<T> k[DEPTH], v[DEPTH], k_new, v_new;
+          auto load = [&](Row<T>(&to)[DEPTH], int first, int offset) {
+#pragma unroll
+            for (int u = 0; u < DEPTH; u++) {
+              const int j = index(first + u);
+              to[u].clear();
+              if (here && j < old) to[u].load(base + (u64)row(j, s) * 2 * HD + offset);
+            }
+          };
+          load(k, 0, 0);
+          load(v, 0, HD);
+          float q[8];
+          inputs(c, qv, kv, vv, here, fresh, (g * G + head) * HD + d, g * HD + d, q, k_new, v_new);
+          AMK_FRESH(c);
+#pragma unroll
+          for (int i = 0; i < 8; i++) q[i] *= P::SCALE * LOG2E;
+          if constexpr (P::APPEND) {
+            if (fresh && head == 0) {
+              T* p = cache + ((u64)g * P::CACHE_ROWS + c.pos) * 2 * HD + d;
+              k_new.store(p);
+              v_new.store(p + HD);
+            }
+          }
+
+          float m = NEVER, l = 0.f, acc[8] = {};
+#pragma unroll 1
+          for (int first = 0; index(first) - group < count; first += DEPTH) {
+            float score[DEPTH];
+#pragma unroll
+            for (int u = 0; u < DEPTH; u++) {
+              const int j = index(first + u);
+              if constexpr (P::APPEND) {
+                if (owner && j == old) k[u] = k_new, v[u] = v_new;
+              }
+              float f[8], dot = 0.f;
+              k[u].get(f);
+#pragma unroll
+              for (int i = 0; i < 8; i++) dot = fmaf(q[i], f[i], dot);
+#pragma unroll
+              for (int o = LANES / 2; o > 0; o >>= 1) dot += __shfl_xor_sync(ALL, dot, o);
+              score[u] = j < count ? dot : NEVER;
+            }
+            load(k, first + DEPTH, 0);
+            float top = m;
+#pragma unroll
+            for (int u = 0; u < DEPTH; u++) top = fmaxf(top, score[u]);
+            const float shrink = power(m - top);
+            m = top, l *= shrink;
+#pragma unroll
+            for (int i = 0; i < 8; i++) acc[i] *= shrink;
+#pragma unroll
+            for (int u = 0; u < DEPTH; u++) {
+              const float p = score[u] == NEVER ? 0.f : power(score[u] - top);
+              l += p;
+              float f[8];
+              v[u].get(f);
+#pragma unroll
+              for (int i = 0; i < 8; i++) acc[i] = fmaf(p, f[i], acc[i]);
+            }
+            load(v, first + DEPTH, HD);
+          }
+
+#pragma unroll
+          for (int o = LANES; o < 32; o <<= 1) {  // groups of the warp
+            const float top = fmaxf(m, __shfl_xor_sync(ALL, m, o)), f = power(m - top);
+            m = top;
+            l *= f;
+            l += __shfl_xor_sync(ALL, l, o);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+              acc[i] *= f;
+              acc[i] += __shfl_xor_sync(ALL, acc[i], o);
+            }
+          }
+          const int at = head * PER_HEAD + sub;
+          if (here && group == 0) {
+            float4* p = reinterpret_cast<float4*>(part + at * HD + d);
+            p[0] = make_float4(acc[0], acc[1], acc[2], acc[3]);
+            p[1] = make_float4(acc[4], acc[5], acc[6], acc[7]);
+          }
+          if (c.lane == 0) maxima[at] = m, sums[at] = l;
+        }
+        meet();
+
+        // every thread merges its pairs of outputs over the warps, and over the other splits
+        float2 o[PER];
+        float tops[PER], totals[PER];
+#pragma unroll
+        for (int i = 0; i < PER; i++) {
+          const int e = c.thread() + i * THREADS, h = e / (HD / 2);
+          o[i] = make_float2(0.f, 0.f), tops[i] = NEVER, totals[i] = 0.f;
+          if (e >= PAIRS) continue;
+          const int first = h * PER_HEAD;
+#pragma unroll
+          for (int w = first; w < first + PER_HEAD; w++) tops[i] = fmaxf(tops[i], maxima[w]);
+#pragma unroll
+          for (int w = first; w < first + PER_HEAD; w++) {
+            const float f = power(maxima[w] - tops[i]);
+            const float2 y = reinterpret_cast<const float2*>(part)[w * (HD / 2) + e % (HD / 2)];
+            totals[i] = fmaf(sums[w], f, totals[i]);
+            o[i].x = fmaf(y.x, f, o[i].x), o[i].y = fmaf(y.y, f, o[i].y);
+          }
+        }
+        if constexpr (P::SPLITS > 1) {
+          const View<Part> pv = view<Part>(c, c.field(A_PART), c.field(A_PART_USE));
+          constexpr int SIZE = G * (HD + 2);
+          if (s > 0) {
+            const int at = (g * (P::SPLITS - 1) + s - 1) * SIZE;
+#pragma unroll
+            for (int i = 0; i < PER; i++) {
+              const int e = c.thread() + i * THREADS, h = e / (HD / 2);
+              if (e >= PAIRS) continue;
+              put_two(pv, at + 2 * e, o[i].x, o[i].y);
+              if (e % (HD / 2) == 0) {
+                put_one(pv, at + G * HD + h, tops[i] / LOG2E);
+                put_one(pv, at + G * HD + G + h, totals[i]);
+              }
+            }
+          } else {
+            constexpr int BATCH = 4;
+            const int others = min(P::SPLITS - 1, c.pos / (P::CHUNK > 0 ? P::CHUNK : 1));
+#pragma unroll
+            for (int i = 0; i < PER; i++) {
+              const int e = c.thread() + i * THREADS, h = e / (HD / 2);
+#pragma unroll 1
+              for (int first = 0; first < others; first += BATCH) {
+                float y[BATCH][Part::UNIT], ml[2 * BATCH];
+                auto at = [&](int b) { return (g * (P::SPLITS - 1) + first + b) * SIZE; };
+                fetch<Part, BATCH>(c, pv, y, [&](int b) { return e < PAIRS && first + b < others ? at(b) + 2 * e : -1; });
+                fetch_ones<Part, 2 * BATCH>(c, pv, ml, [&](int b) {
+                  return e < PAIRS && first + b / 2 < others ? at(b / 2) + G * HD + b % 2 * G + h : -1;
+                });
+#pragma unroll
+                for (int b = 0; b < BATCH; b++) {
+                  if (e >= PAIRS || first + b >= others) continue;
+                  const float mo = ml[2 * b] * LOG2E, top = fmaxf(tops[i], mo), f = power(tops[i] - top), fo = power(mo - top);
+                  tops[i] = top;
+                  totals[i] = totals[i] * f + ml[2 * b + 1] * fo;
+                  o[i].x = o[i].x * f + y[b][0] * fo, o[i].y = o[i].y * f + y[b][1] * fo;
+                }
+              }
+            }
+            meet();  // all partial results were read
+          }
+        }
+#pragma unroll
+        for (int i = 0; i < PER; i++) mine[i] = make_float2(o[i].x / totals[i], o[i].y / totals[i]);
+      }
+      if constexpr (P::TILES > 1) {
+        if (active && s == 0 && tile < hi - 1) {
+#pragma unroll
+          for (int i = 0; i < PER; i++) {
+            const int e = c.thread() + i * THREADS;
+            if (e < PAIRS) reinterpret_cast<float2*>(held)[(tile - lo) * PAIRS + e] = mine[i];
+          }
+        }
+        meet();  // the stage is free for the next tile
+        if (tile < hi - 1) continue;
+        for (int other = lo; other < hi - 1; other++) {
+          if (other % P::SPLITS != 0) continue;
+          for (int e = c.thread(); e < PAIRS; e += THREADS) {
+            const float2 y = reinterpret_cast<const float2*>(held)[(other - lo) * PAIRS + e];
+            put_two(out, other / P::SPLITS * G * HD + 2 * e, y.x, y.y);
+          }
+        }
+      }
+      if (s == 0) {
+#pragma unroll
+        for (int i = 0; i < PER; i++) {
+          const int e = c.thread() + i * THREADS;
+          if (e < PAIRS) put_two(out, g * G * HD + 2 * e, mine[i].x, mine[i].y);
+        }
+      }
+    }
+    meet();
+  }
+};

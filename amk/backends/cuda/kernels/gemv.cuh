@@ -1,0 +1,312 @@
+// gemv: rows [lo * tile, hi * tile) of y = W x, with what was fused before and after it.
+//
+// Tile shape: a row block is 8 rows; it is cut into SLICES slots of SLOT_COLUMNS columns, in the stream's order row
+// block by row block. The warps take slots in turn; partial sums meet in entries (reduce.cuh) and one warp finishes a
+// block: norm scale, bias, epilogue, publication.
+//
+// Gemvs of equal width share one instantiation (a *body*), whatever follows the product: its *endings* are types that
+// the record chooses from. A layer's gemvs must stay together in the instruction cache.
+//
+// x reaches the warps in one of two ways:
+//   PRIVATE  SLICES is a multiple of WARPS, so a warp always works on the same columns: it polls only those, keeps
+//            them in registers (IN_REGISTERS) or in its own part of the stage, and no warp waits for another. A finished
+//            block has one sum from every warp, hence every warp has read its x before anything is published.
+//   shared   all warps together poll x into the stage; one barrier before the first product, one after the last.
+//
+// Synchronization contract: flagged reads are polled; published words carry the epoch; no fence. Local operands (the
+// residual rows) are touched by the warp that finishes the block: in PRIVATE form that is always the same warp for the
+// same rows, otherwise barriers order it.
+
+enum GemvField { G_X = 1, G_X_USE, G_OUT, G_OUT_USE, G_NORM, G_BIAS, G_IN, G_IN_USE, G_RES, G_RES_USE, G_CAND, G_CAND_USE, G_END, G_N, G_TILE, G_EPS };
+enum Epilogue { NONE, ROPE, SWIGLU, RESIDUAL, LOGITS };
+
+/// What a warp knows of the running gemv.
+struct GemvRun {
+  int row0, row1, tile, end;
+  u32 out, out_use, in, in_use, res, res_use;
+  const unsigned char* bias;
+  float bias_next;  // of this lane's row in the next block that the warp finishes
+  float scale;      // of the norm; 0: not known yet
+  u64 best;         // best candidate of the tile so far
+  int best_tile;
+};
+
+__device__ __forceinline__ u64* tile_best() { return reinterpret_cast<u64*>(smem + BEST); }
+
+/// Leaves the warp's best candidate of its present tile.
+__device__ __forceinline__ void flush(GemvRun& g) {
+  const u64 k = warp_max(g.best);
+  if (k && (threadIdx.x & 31) == 0) atomicMax(tile_best() + g.best_tile, k);
+  g.best = 0;
+}
+
+/// Epilogue E of the block that starts at `row`: y is the sum of row + lane % 8.
+template <class E>
+__device__ __forceinline__ void finish(const Cta& c, GemvRun& g, int row, float y) {
+  const int r = row + (c.lane & 7);
+  const bool valid = c.lane < 8 && r < g.row1;
+  const View<typename E::Out> out = view<typename E::Out>(c, g.out, g.out_use);
+  if constexpr (E::BIAS) y += g.bias_next;
+  if constexpr (E::EPILOGUE == NONE) {
+    put_rows<1>(c, out, r, y, valid);
+  } else if constexpr (E::EPILOGUE == ROPE) {
+    const float z = __shfl_xor_sync(ALL, y, 1);
+    if (r < E::ROTATED) {
+      const float2 cs = reinterpret_cast<const float2*>(smem + ROPES + E::ROPE_AT)[(u32)r % E::HEAD_DIM >> 1];
+      y = r & 1 ? y * cs.x + z * cs.y : y * cs.x - z * cs.y;
+    }
+    put_rows<1>(c, out, r, y, valid);
+  } else if constexpr (E::EPILOGUE == SWIGLU) {
+    const float up = __shfl_xor_sync(ALL, y, 1);
+    y = __fdividef(y, 1.f + expf(-y)) * up;
+    put_rows<2>(c, out, r >> 1, y, valid && !(r & 1));
+  } else if constexpr (E::EPILOGUE == RESIDUAL) {
+    if (valid) {
+      y += fetch_one(c, view<typename E::In>(c, g.in, g.in_use), r);
+      if constexpr (E::RES_OUT) put_one(view<typename E::Res>(c, g.res, g.res_use), r, y);
+    }
+    put_rows<1>(c, out, r, y, valid);
+  } else {
+    put_rows<1>(c, out, r, y, valid);
+    if constexpr (E::WHOLE_BLOCKS) {  // a block lies in one tile: keep its best until the tile ends
+      const int t = (row - g.row0) / g.tile;
+      if (t != g.best_tile) {
+        flush(g);
+        g.best_tile = t;
+      }
+      const u64 k = rank(y, r);
+      if (valid && k > g.best) g.best = k;
+    } else if (valid) {
+      atomicMax(tile_best() + (r - g.row0) / g.tile, rank(y, r));
+    }
+  }
+}
+
+template <class P>
+struct Gemv {
+  using X = typename P::X;
+  using W = typename P::Weight;
+  using D = Dot<W>;
+  static constexpr int UNIT = X::UNIT;                     // columns that one thread polls at once
+  static constexpr int UNITS = SLOT_COLUMNS / UNIT;        // units of a slice
+  static constexpr int SLICE_BYTES = SLOT_COLUMNS * (int)sizeof(W);
+  static constexpr int PARTS_OF_BLOCK = P::PRIVATE ? WARPS : P::SLICES;
+  static constexpr int TURNS = P::PRIVATE ? P::SLICES / WARPS : 1;  // slots of one block that a warp takes
+
+  static __device__ __forceinline__ void load_bias(const Cta& c, GemvRun& g, int row) {
+    if constexpr (P::BIAS) {
+      const int r = row + (c.lane & 7);
+      g.bias_next = 0.f;
+      if (g.bias && r < g.row1) g.bias_next = (float)reinterpret_cast<const typename P::Bias*>(g.bias)[r];
+    }
+  }
+
+  /// Adds up the block's entries, in order, and finishes it.
+  static __device__ __forceinline__ void collect(Cta& c, GemvRun& g, int row, u32 entry, u32 tag) {
+    float y = 0.f;
+#pragma unroll(PARTS_OF_BLOCK <= 8 ? 2 : 1)
+    for (int i = c.lane >> 3; i < PARTS_OF_BLOCK; i += 4) y += entry_get(entry_address(entry + i), c.lane & 7, tag);
+    if constexpr (P::NORM && P::PRIVATE) {
+      if (g.scale == 0.f) {
+        float z = 0.f;
+#pragma unroll 1
+        for (int i = c.lane; i < WARPS; i += 32) z += entry_get(entry_address(entry + i), 8, tag);
+        g.scale = rsqrtf(warp_sum(z) / P::K + __uint_as_float(c.field(G_EPS)));
+      }
+    }
+    y += __shfl_xor_sync(ALL, y, 8);
+    y += __shfl_xor_sync(ALL, y, 16);
+    if constexpr (P::NORM) y *= g.scale;
+    P::ending(g.end, [&](auto e) { finish<decltype(e)>(c, g, row, y); });
+  }
+
+  /// Rounds (bf16 weights) and stores one unit of x to the stage; returns its sum of squares before the norm weights.
+  static __device__ __forceinline__ float stage_unit(unsigned char* to, const float (&x)[UNIT], const float (&w)[UNIT]) {
+    float z = 0.f, v[UNIT];
+#pragma unroll
+    for (int j = 0; j < UNIT; j++) {
+      if constexpr (P::NORM) z = fmaf(x[j], x[j], z);
+      v[j] = P::NORM ? x[j] * w[j] : x[j];
+    }
+    if constexpr (sizeof(W) == 2) {
+      u32* p = reinterpret_cast<u32*>(to);
+#pragma unroll
+      for (int j = 0; j < UNIT / 2; j++) p[j] = pack(v[2 * j], v[2 * j + 1]);
+    } else {
+      float* p = reinterpret_cast<float*>(to);
+#pragma unroll
+      for (int j = 0; j < UNIT; j++) p[j] = v[j];
+    }
+    return z;
+  }
+
+  /// The norm weights of N units; 1 without a norm, 0 where there is no column.
+  template <int N, class At>
+  static __device__ __forceinline__ void load_norm(const Cta& c, u32 norm, float (&w)[N][UNIT], At column) {
+    if constexpr (P::NORM) {
+      const auto* p = reinterpret_cast<const typename P::Norm*>(c.a.fixed + (u64)norm * 16);
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+#pragma unroll
+        for (int j = 0; j < UNIT; j++) w[i][j] = column(i) < 0 ? 0.f : 1.f;
+        if (norm && column(i) >= 0) load_fixed(p, column(i), w[i]);
+      }
+    }
+  }
+
+  static __device__ __forceinline__ void run(Cta& c) {
+    GemvRun g;
+    g.tile = c.field(G_TILE);
+    g.row0 = (int)c.field(LO) * g.tile;
+    g.row1 = min((int)c.field(HI) * g.tile, (int)c.field(G_N));
+    g.end = c.field(G_END);
+    g.out = c.field(G_OUT), g.out_use = c.field(G_OUT_USE);
+    g.in = c.field(G_IN), g.in_use = c.field(G_IN_USE);
+    g.res = c.field(G_RES), g.res_use = c.field(G_RES_USE);
+    g.best = 0, g.best_tile = -1, g.bias = nullptr;
+    const View<X> x = view<X>(c, c.field(G_X), c.field(G_X_USE));
+    if constexpr (P::BIAS) {
+      if (c.field(G_BIAS)) g.bias = c.a.fixed + (u64)c.field(G_BIAS) * 16;
+    }
+    const u32 norm = c.field(G_NORM);
+    g.scale = norm ? 0.f : 1.f;
+    const int blocks = (g.row1 - g.row0 + 7) >> 3;
+    if constexpr (P::PRIVATE)
+      run_private(c, g, x, norm, blocks);
+    else
+      run_shared(c, g, x, norm, blocks);
+    c.phase = (u32)(c.phase + blocks * P::SLICES) % WARPS;
+    c.block += blocks;
+    c.entry = (c.entry + blocks * PARTS_OF_BLOCK) % ENTRIES;
+    if constexpr (P::LEAVES_CANDIDATES) {
+      P::ending(g.end, [&](auto e) { candidates<decltype(e)>(c, g); });
+    }
+  }
+
+  static __device__ __forceinline__ void run_private(Cta& c, GemvRun& g, const View<X>& x, u32 norm, int blocks) {
+    constexpr int PER = ceil_div(UNITS, 32);  // units of one slice that a lane polls
+    constexpr int LOADS = TURNS * PER;
+    const int slice = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase;
+    unsigned char* mine = smem + STAGE + c.warp * PRIVATE_BYTES;  // the same in every instruction
+    static_assert(TURNS * SLICE_BYTES <= PRIVATE_BYTES, "the emitter counts the same bytes");
+    c.apart = true;
+    auto column = [&](int i) {
+      const int u = c.lane + (i % PER) * 32, col = (slice + (i / PER) * WARPS) * SLOT_COLUMNS + u * UNIT;
+      const bool none = (UNITS % 32 != 0 && u >= UNITS) || (P::K % SLOT_COLUMNS != 0 && col >= P::K);
+      return none ? -1 : col;
+    };
+    float w[LOADS][UNIT], v[LOADS][UNIT];
+    load_norm(c, norm, w, column);
+    int own = (u32)(c.warp + WARPS - (g.row0 >> 3) % WARPS) % WARPS;  // first block that this warp finishes
+    load_bias(c, g, g.row0 + own * 8);
+    fetch<X, LOADS>(c, x, v, column);
+    AMK_FRESH(c);
+    float z = 0.f;
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) {
+      const int u = c.lane + (i % PER) * 32;
+      if (UNITS % 32 == 0 || u < UNITS)
+        z += stage_unit(mine + (i / PER) * SLICE_BYTES + u * UNIT * sizeof(W), v[i], w[i]);
+    }
+    __syncwarp();
+    constexpr int KEPT = P::IN_REGISTERS ? TURNS * D::CHUNKS : 1;
+    typename D::X kept[KEPT];
+    const auto* staged = reinterpret_cast<const typename D::X*>(mine) + (c.lane & 3);
+    if constexpr (P::IN_REGISTERS) {
+#pragma unroll
+      for (int j = 0; j < KEPT; j++) kept[j] = staged[j * 4];
+    }
+    if constexpr (P::NORM) z = warp_sum(z);
+    u32 entry = c.entry;
+#pragma unroll 1
+    for (int b = 0; b < blocks; b++) {
+      D d;
+#pragma unroll(P::IN_REGISTERS ? TURNS : 1)
+      for (int i = 0; i < TURNS; i++) {
+        const unsigned char* slot = slot_wait(c);
+        if constexpr (P::IN_REGISTERS)
+          d.add(slot, c.lane, [&](int j) { return kept[i * D::CHUNKS + j]; });
+        else
+          d.add(slot, c.lane, [&](int j) { return staged[(i * D::CHUNKS + j) * 4]; });
+        slot_free(c);
+      }
+      const u32 tag = c.block + b, to = entry_address(entry + slice);
+      d.put(to, c.lane, tag);
+      if constexpr (P::NORM) {
+        if (c.lane == 4) entry_put(to + 64, z, tag);
+      }
+      if (b == own) {
+        collect(c, g, g.row0 + b * 8, entry, tag);
+        own += WARPS;
+        load_bias(c, g, g.row0 + own * 8);
+      }
+      entry += WARPS;
+      if (entry >= ENTRIES) entry -= ENTRIES;
+    }
+  }
+
+  static __device__ __forceinline__ void run_shared(Cta& c, GemvRun& g, const View<X>& x, u32 norm, int blocks) {
+    constexpr int TOTAL = P::SLICES * UNITS, LOADS = ceil_div(TOTAL, THREADS) < 8 ? ceil_div(TOTAL, THREADS) : 8;
+    unsigned char* stage = smem + STAGE;
+    float* turns = reinterpret_cast<float*>(smem + TURNS_AT);
+    int t = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase;  // this warp's next slot
+    enter(c);
+    load_bias(c, g, g.row0 + t / P::SLICES * 8);
+    float z = 0.f;
+#pragma unroll 1
+    for (int first = c.thread(); first < TOTAL; first += LOADS * THREADS) {
+      float w[LOADS][UNIT], v[LOADS][UNIT];
+      auto column = [&](int i) {
+        const int col = (first + i * THREADS) * UNIT;
+        return col < P::K ? col : -1;
+      };
+      load_norm(c, norm, w, column);
+      fetch<X, LOADS>(c, x, v, column);
+#pragma unroll
+      for (int i = 0; i < LOADS; i++)
+        if (first + i * THREADS < TOTAL)
+          z += stage_unit(stage + (first + i * THREADS) * UNIT * sizeof(W), v[i], w[i]);
+    }
+    AMK_FRESH(c);
+    if constexpr (P::NORM) {
+      z = block_sum(c, z, turns);
+      if (norm) g.scale = rsqrtf(z / P::K + __uint_as_float(c.field(G_EPS)));
+    } else {
+      meet();
+    }
+    const auto* staged = reinterpret_cast<const typename D::X*>(stage) + (c.lane & 3);
+#pragma unroll 1
+    for (; t < blocks * P::SLICES; t += WARPS) {
+      const int b = t / P::SLICES, s = t % P::SLICES;
+      D d;
+      const unsigned char* slot = slot_wait(c);
+      d.add(slot, c.lane, [&](int j) { return staged[(s * D::CHUNKS + j) * 4]; });
+      slot_free(c);
+      const u32 tag = c.block + b, entry = (c.entry + b * P::SLICES) % ENTRIES;
+      d.put(entry_address(entry + s), c.lane, tag);
+      if (s == P::SLICES - 1) collect(c, g, g.row0 + b * 8, entry, tag);
+      load_bias(c, g, g.row0 + (t + WARPS) / P::SLICES * 8);
+    }
+    meet();
+  }
+
+  /// The best of each tile, once all warps are done.
+  template <class E>
+  static __device__ __forceinline__ void candidates(Cta& c, GemvRun& g) {
+    if constexpr (E::EPILOGUE == LOGITS) {
+      if constexpr (E::WHOLE_BLOCKS) flush(g);
+      meet();
+      const int lo = c.field(LO), tiles = (int)c.field(HI) - lo;
+      const View<typename E::Cand> cand = view<typename E::Cand>(c, c.field(G_CAND), c.field(G_CAND_USE));
+#pragma unroll 1
+      for (int i = c.thread(); i < tiles; i += THREADS) {
+        const u64 k = tile_best()[i];
+        put_two(cand, 2 * (lo + i), rank_value(k), (float)rank_row(k));
+        tile_best()[i] = 0;
+      }
+      meet();
+      c.apart = false;
+    }
+  }
+};

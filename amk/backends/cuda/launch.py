@@ -1,0 +1,398 @@
+"""Runs a program on the GPU: one cooperative launch feeds a prompt and generates tokens.
+
+`Session` compiles (or finds) the cubin, packs the weights, and keeps buffers and caches. It shares the device's primary
+context, so it works beside PyTorch in one process, and frees everything it took when closed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amk.backends.cuda.driver import bindings, check, pycuda
+from amk.backends.cuda.emit import Emitted, emit
+from amk.backends.cuda.layout import max_rows
+from amk.backends.cuda.nvcc import compile_cubin
+from amk.backends.cuda.pack import Weights, broken_guards, guarded, pack_fixed, pack_streams
+from amk.backends.cuda.target import Target, target_of_device
+from amk.errors import AmkError
+from amk.ir.kernels import Argmax, Gemv
+from amk.ir.packs import F32
+from amk.ir.program import DTYPES, Program
+
+PATIENCE = 5_000_000
+"""Polls that one wait may take before the watchdog ends the launch: about 2 s."""
+
+MAX_TURNS = 1 << 31
+
+
+class Args(ctypes.Structure):
+    """`struct Args` of runtime/base.cuh."""
+
+    _fields_ = (
+        ("stream", ctypes.c_void_p),
+        ("fixed", ctypes.c_void_p),
+        ("words", ctypes.c_void_p),
+        ("cache", ctypes.c_void_p),
+        ("counters", ctypes.c_void_p),
+        ("prompt", ctypes.c_void_p),
+        ("tokens", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("report", ctypes.c_void_p),
+        ("trace", ctypes.c_void_p),
+        ("prompt_length", ctypes.c_int32),
+        ("steps", ctypes.c_int32),
+        ("start", ctypes.c_int32),
+        ("turn", ctypes.c_uint32),
+        ("patience", ctypes.c_uint32),
+        ("eos", ctypes.c_int32 * 4),
+    )
+
+
+class Stuck(AmkError):
+    """The watchdog ended a launch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one launch did: the token chosen in each step, and its time on the device in microseconds."""
+
+    tokens: NDArray[np.int32]
+    microseconds: float
+
+
+class Session:
+    """A program with its weights on a GPU.
+
+    `weights(name)` gives each checkpoint tensor (see `pack.Weights`). `approve`, when given, must return None for the
+    program to be launched, else the reason why not: this is where the certificate is checked. Raises AmkError when the
+    program is not approved, or does not fit the device.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        weights: Weights,
+        *,
+        device: int = 0,
+        approve: Callable[[Program], str | None] | None = None,
+        program_hash: str = "",
+        certificate_hash: str = "",
+        trace: bool = False,
+        patience: int = PATIENCE,
+        cubin: Path | None = None,
+        progress: Callable[[str], None] = lambda what: None,
+    ) -> None:
+        reason = approve(program) if approve else None
+        if reason:
+            raise AmkError(f"program '{program.name}' is not launched: {reason}")
+        self.program, self.patience = program, patience
+        self.driver = pycuda()
+        self.cuda = bindings()
+        gpu = self.driver.Device(device)
+        self.sms = len(program.queues)
+        self.target: Target = target_of_device(*gpu.compute_capability())
+        self._check_device(gpu)
+        self.emitted: Emitted = emit(
+            program,
+            target=self.target,
+            program_hash=program_hash,
+            certificate_hash=certificate_hash,
+            trace=trace,
+        )
+        self.layout = self.emitted.layout
+        self.taken: list[Any] = []
+        self.library: Any = None
+        self.context = gpu.retain_primary_context()
+        self.context.push()
+        try:
+            self._check_memory()
+            path = cubin or compile_cubin(self.emitted.source, self.target)
+            self._load(path)
+            self._allocate(weights, progress, trace)
+        except BaseException as error:
+            self._release()
+            if isinstance(error, self.driver.MemoryError):
+                raise AmkError(f"the GPU has too little free memory: {error}") from error
+            raise
+        finally:
+            self.context.pop()
+
+    # --- set-up ---------------------------------------------------------------------------------------------------
+
+    def _check_device(self, gpu: Any) -> None:
+        attribute = self.driver.device_attribute
+        have = gpu.get_attribute(attribute.MULTIPROCESSOR_COUNT)
+        if self.sms > have:
+            raise AmkError(
+                f"program '{self.program.name}' is scheduled for {self.sms} SMs, {gpu.name()} has {have}: "
+                f"compile with --num-sms {have}"
+            )
+
+    def _check_memory(self) -> None:
+        layout = self.layout
+        need = layout.stream_bytes + layout.fixed.size + layout.words.size + layout.caches.size
+        free, _ = self.driver.mem_get_info()
+        if need > free:
+            raise AmkError(
+                f"program '{self.program.name}' needs {need / 1e9:.2f} GB of GPU memory, {free / 1e9:.2f} GB are free"
+            )
+
+    def _load(self, path: Path) -> None:
+        cuda = self.cuda
+        self.library = check(
+            cuda.cuLibraryLoadFromFile(str(path).encode(), [], [], 0, [], [], 0)
+        )
+        self.kernel = self._function("amk_kernel")
+        maximum = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        check(cuda.cuFuncSetAttribute(self.kernel, maximum, self.emitted.shared))
+
+    def _function(self, name: str) -> Any:
+        kernel = check(self.cuda.cuLibraryGetKernel(self.library, name.encode()))
+        return check(self.cuda.cuKernelGetFunction(kernel))
+
+    def _launch_simple(self, name: str, grid: int, block: int, *args: int | np.generic) -> None:
+        values = tuple(int(a) for a in args)
+        types = tuple(ctypes.c_int if isinstance(a, np.int32) else ctypes.c_void_p for a in args)
+        check(
+            self.cuda.cuLaunchKernel(
+                self._function(name), grid, 1, 1, block, 1, 1, 0, 0, (values, types), 0
+            )
+        )
+
+    def _allocate(self, weights: Weights, progress: Callable[[str], None], trace: bool) -> None:
+        driver, layout = self.driver, self.layout
+        self.rows = max_rows(self.program)
+        self.stream = self._keep(
+            pack_streams(driver, self._launch_simple, layout, weights, progress)
+        )
+        self.fixed = self._keep(pack_fixed(driver, layout, weights))
+        self.words = self._keep(guarded(driver, layout.words))
+        self.cache = self._keep(guarded(driver, layout.caches))
+        self.counters = self._keep(driver.mem_alloc(4 * max(1, self.program.counters)))
+        self.prompt = self._keep(driver.mem_alloc(4 * self.rows))
+        self.tokens = self._keep(driver.mem_alloc(8 * self.rows))
+        self.report = self._keep(driver.mem_alloc(16 * self.sms))
+        self.traced = self.emitted.instructions * 3
+        self.trace = None
+        if trace:
+            self.trace = self._keep(driver.mem_alloc(8 * self.sms * self.rows * self.traced))
+        self.shown = driver.pagelocked_zeros(
+            self.rows, np.int32, mem_flags=driver.host_alloc_flags.DEVICEMAP
+        )
+        self.events = (driver.Event(), driver.Event())
+        self.reset()
+
+    def _keep(self, allocation: Any) -> Any:
+        self.taken.append(allocation)
+        return allocation
+
+    def reset(self) -> None:
+        """Forgets all that launches left behind: epochs, counters and an abort."""
+        driver, layout = self.driver, self.layout
+        self.turn = 0
+        for region in layout.words.regions.values():
+            driver.memset_d8(int(self.words) + region.at, 0, region.size)
+        driver.memset_d32(self.counters, 0, max(1, self.program.counters))
+        driver.memset_d32(self.tokens, 0, 2 * self.rows)
+        driver.memset_d32(self.report, 0, 4 * self.sms)
+        driver.Context.synchronize()
+
+    # --- running --------------------------------------------------------------------------------------------------
+
+    def run(
+        self, prompt: Sequence[int], steps: int, *, start: int = 0, eos: Sequence[int] = ()
+    ) -> Result:
+        """Runs `steps` steps from position `start`: step t reads prompt[t], or the token chosen before.
+
+        Ends early behind an end-of-text token chosen after the prompt. Raises AmkError for bad lengths, Stuck when the
+        watchdog fired; the session then is reset.
+        """
+        if not prompt:
+            raise AmkError("the prompt is empty")
+        if steps < 1 or start < 0 or start + steps > self.rows:
+            raise AmkError(
+                f"positions {start} to {start + steps - 1} do not fit a cache of {self.rows} rows"
+            )
+        if len(eos) > 4:
+            raise AmkError(f"at most 4 end-of-text tokens are supported, got {len(eos)}")
+        self.context.push()
+        try:
+            if self.turn + steps >= MAX_TURNS // self._most_uses():
+                self.reset()
+            return self._run(list(prompt[:steps]), steps, start, [*eos, *[-1] * (4 - len(eos))])
+        finally:
+            self.context.pop()
+
+    def _most_uses(self) -> int:
+        return max((b.uses for b in self.program.buffers.values()), default=1)
+
+    def _run(self, prompt: list[int], steps: int, start: int, eos: list[int]) -> Result:
+        driver, cuda = self.driver, self.cuda
+        driver.memcpy_htod(self.prompt, np.asarray(prompt, np.int32))
+        args = Args(
+            stream=int(self.stream),
+            fixed=int(self.fixed),
+            words=int(self.words),
+            cache=int(self.cache),
+            counters=int(self.counters),
+            prompt=int(self.prompt),
+            tokens=int(self.tokens),
+            out=int(self.shown.base.get_device_pointer()),
+            report=int(self.report),
+            trace=int(self.trace) if self.trace else 0,
+            prompt_length=len(prompt),
+            steps=steps,
+            start=start,
+            turn=self.turn,
+            patience=self.patience,
+            eos=(ctypes.c_int32 * 4)(*eos),
+        )
+        pointer = (ctypes.c_void_p * 1)(ctypes.addressof(args))
+        first, last = self.events
+        first.record()
+        check(
+            cuda.cuLaunchCooperativeKernel(
+                self.kernel, self.sms, 1, 1, self.emitted.threads, 1, 1, self.emitted.shared, 0,
+                ctypes.addressof(pointer),
+            )
+        )  # fmt: skip
+        last.record()
+        last.synchronize()
+        self._check_report()
+        words = np.empty(steps, np.uint64)
+        driver.memcpy_dtoh(words, self.tokens)
+        written = (words >> np.uint64(32)) == np.arange(1, steps + 1, dtype=np.uint64) + np.uint64(self.turn)
+        done = int(written.sum()) if self._has_argmax() else steps
+        self.turn += done
+        tokens = (words[:done] & np.uint64(0xFFFFFFFF)).astype(np.int32)
+        return Result(tokens, float(first.time_till(last)) * 1e3)
+
+    def _has_argmax(self) -> bool:
+        return any(isinstance(k, Argmax) for k in self.program.kernels.values())
+
+    def _check_report(self) -> None:
+        reports = np.empty((self.sms, 4), np.uint32)
+        self.driver.memcpy_dtoh(reports, self.report)
+        stuck = [(int(r[1]), int(r[0]) >> 3, sm) for sm, r in enumerate(reports) if r[0]]
+        if not stuck:
+            return
+        self.reset()
+        step, index, sm = min(stuck)
+        kind, where, want = int(reports[sm, 0]) >> 1 & 3, int(reports[sm, 2]), int(reports[sm, 3])
+        who = f"SM {sm}"
+        if index:
+            who = f"instruction {index - 1} of {who} (@{self.program.queues[sm][index - 1].kernel})"
+        raise Stuck(
+            f"the watchdog ended the launch: {who} waited in step {step} for "
+            f"{self._awaited(kind, where)} to be {want}; {len(stuck)} of {self.sms} SMs were stuck"
+        )
+
+    def _awaited(self, kind: int, where: int) -> str:
+        if kind == 1:
+            return f"counter {where}"
+        if kind == 2:
+            return f"the token of step {where}"
+        for name, region in self.layout.words.regions.items():
+            if region.at <= where * 8 < region.at + region.size:
+                return f"the epoch of word {where - region.at // 8} of @{name}"
+        return f"word {where}"
+
+    def generate(
+        self, prompt: Sequence[int], max_tokens: int, eos: Sequence[int] = ()
+    ) -> list[int]:
+        """Greedy continuation of `prompt`: at most `max_tokens` tokens, in one launch."""
+        if max_tokens < 1:
+            return []
+        result = self.run(prompt, len(prompt) + max_tokens - 1, eos=eos)
+        return [int(t) for t in result.tokens[len(prompt) - 1 :]]
+
+    def logits(self, ids: Sequence[int]) -> F32:
+        """Logits after each of `ids`, fed one by one: len(ids) x vocabulary, fp32."""
+        head = next(
+            (k for k in self.program.kernels.values() if isinstance(k, Gemv) and k.epilogue == "logits"),
+            None,
+        )
+        name = head.out.buffer if head else "logits"
+        rows: list[F32] = []
+        for position, token in enumerate(ids):
+            self.run([token], 1, start=position)
+            rows.append(self.read(name))
+        return np.stack(rows)
+
+    def read(self, name: str) -> F32:
+        """The present contents of a flagged or plain buffer as fp32 (i32 buffers too)."""
+        b, region = self.program.buffers[name], self.layout.words.regions[name]
+        raw = np.empty(region.size, np.uint8)
+        self.context.push()
+        try:
+            self.driver.memcpy_dtoh(raw, int(self.words) + region.at)
+        finally:
+            self.context.pop()
+        if b.space == "flagged":
+            raw = np.ascontiguousarray((raw.view(np.uint64) & np.uint64(0xFFFFFFFF)).astype(np.uint32))
+        if b.dtype == "bf16":
+            return (raw.view(np.uint16)[: b.length].astype(np.uint32) << np.uint32(16)).view(np.float32)
+        kind = np.float32 if b.dtype == "f32" else np.int32
+        assert DTYPES[b.dtype] == 4
+        return raw.view(kind)[: b.length].astype(np.float32)
+
+    def read_trace(self, steps: int) -> NDArray[np.uint64]:
+        """Time stamps of the last launch: SM x step x instruction x (begin, operands there, end), in ns."""
+        out = np.empty((self.sms, steps, self.traced // 3, 3), np.uint64)
+        self.context.push()
+        try:
+            self.driver.memcpy_dtoh(out, self.trace)
+        finally:
+            self.context.pop()
+        return out
+
+    def guards(self) -> list[str]:
+        """Buffers and caches behind which something wrote where nothing may."""
+        self.context.push()
+        try:
+            return broken_guards(self.driver, self.words, self.layout.words) + broken_guards(
+                self.driver, self.cache, self.layout.caches
+            )
+        finally:
+            self.context.pop()
+
+    # --- release --------------------------------------------------------------------------------------------------
+
+    def _release(self) -> None:
+        for allocation in self.taken:
+            allocation.free()
+        self.taken.clear()
+        self.shown = None
+        if self.library is not None:
+            check(self.cuda.cuLibraryUnload(self.library))
+            self.library = None
+
+    def close(self) -> None:
+        """Frees all memory that the session took."""
+        if self.context is None:
+            return
+        self.context.push()
+        try:
+            self._release()
+        finally:
+            self.context.pop()
+        self.context = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,83 @@
+// Types, the kernel's arguments, and what every thread of an SM knows.
+//
+// Roles of a block: `WARPS` consumer warps run the SM's queue, one more warp (the loader) walks its weight stream.
+// Constants in capitals (WARPS, SLOTS, ...) are written by the emitter in front of this file.
+
+using u32 = unsigned int;
+using u64 = unsigned long long;
+using bf16 = __nv_bfloat16;
+
+constexpr int THREADS = WARPS * 32;
+constexpr u32 ALL = 0xffffffffu;
+
+/// What the host passes. `turn` counts the steps of all earlier launches, so that epochs never recur.
+struct Args {
+  const unsigned char* stream;  ///< packed weights, one contiguous stream per SM
+  const unsigned char* fixed;   ///< norm weights, biases, embedding and RoPE tables
+  unsigned char* words;         ///< flagged and plain buffers
+  unsigned char* cache;         ///< keys and values
+  u32* counters;
+  const int* prompt;  ///< tokens given; step t < prompt_length reads prompt[t]
+  u64* tokens;        ///< one word a step: the token chosen, and turn + t + 1
+  int* out;           ///< the same for the host (mapped memory), or null
+  u32* report;        ///< 4 words an SM: what the watchdog has to say
+  u64* trace;         ///< time stamps, or null
+  int prompt_length;
+  int steps;
+  int start;  ///< position of the first step
+  u32 turn;
+  u32 patience;  ///< polls that one wait may take
+  int eos[4];  ///< tokens that end a launch; -1 is none
+};
+
+extern __shared__ __align__(1024) unsigned char smem[];
+
+/// State of one consumer thread. Everything but `lane` is uniform in a warp.
+struct Cta {
+  const Args& a;
+  int sm, warp, lane;
+  int pos;       ///< position of this step
+  u32 turn;      ///< steps since the buffers were zeroed
+  int token;     ///< input token of this step
+  int index;     ///< index of the instruction in the queue
+  u32 record;    ///< lane i holds field i of the instruction
+  u32 slot;      ///< this warp's next ring slot
+  u32 parity;    ///< and the parity of its lap
+  int phase;     ///< number of the next slot of the stream, modulo WARPS
+  u32 entry;     ///< next entry of the ring of partial sums
+  u32 block;     ///< row blocks so far, the tag of a partial sum
+  bool apart;    ///< warps may still read their private part of the stage
+
+  __device__ __forceinline__ u32 field(int i) const { return __shfl_sync(ALL, record, i); }
+  __device__ __forceinline__ int thread() const { return warp * 32 + lane; }
+};
+
+__device__ __forceinline__ u32 shared(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+
+/// All consumer warps meet.
+__device__ __forceinline__ void meet() { asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory"); }
+
+/// Start of an instruction that shares the stage between warps.
+__device__ __forceinline__ void enter(Cta& c) {
+  if (c.apart) {
+    meet();
+    c.apart = false;
+  }
+}
+
+__device__ __forceinline__ float low(u32 w) { return __uint_as_float(w << 16); }
+__device__ __forceinline__ float high(u32 w) { return __uint_as_float(w & 0xffff0000u); }
+
+/// Two floats rounded to bf16, the first in the low half.
+__device__ __forceinline__ u32 pack(float x, float y) {
+  const __nv_bfloat162 h = __floats2bfloat162_rn(x, y);
+  return *reinterpret_cast<const u32*>(&h);
+}
+
+__host__ __device__ constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+__host__ __device__ constexpr int power_of_two(int n) {
+  int p = 1;
+  while (p < n) p *= 2;
+  return p;
+}

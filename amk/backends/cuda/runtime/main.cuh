@@ -1,0 +1,91 @@
+// The kernel: set-up, the loader, and the token loop of the consumers. `dispatch` (emitted) runs one instruction.
+
+/// Lane i of the result holds field i of instruction `index`: the operands' fields, then OP, LO, HI, SYNC.
+__device__ __forceinline__ u32 load_record(int index, int lane) {
+  const u32* queue = reinterpret_cast<const u32*>(smem + QUEUE_AT) + index * 4;
+  return lane < FIELDS ? __ldg(&OPS[queue[0]][lane < FIELDS ? lane : 0]) : queue[lane - FIELDS];
+}
+
+/// The token that step t reads; returns false when the launch ends here.
+__device__ __forceinline__ bool next_token(Cta& c, int t) {
+  if (t < c.a.prompt_length) {
+    c.token = __ldg(c.a.prompt + t);
+    return true;
+  }
+  u64 w;
+  u32 polls = 0;
+  do w = load_word(c.a.tokens + t - 1);
+  while ((u32)(w >> 32) != c.turn && !give_up(c, polls, ON_TOKEN, t - 1, c.turn));
+  c.token = (int)(u32)w;
+  return c.token != c.a.eos[0] && c.token != c.a.eos[1] && c.token != c.a.eos[2] && c.token != c.a.eos[3];
+}
+
+__device__ __forceinline__ void consume(Cta& c, int count, int slots) {
+  int t = 0;
+  for (; t < c.a.steps; t++) {
+    c.pos = c.a.start + t;
+    c.turn = c.a.turn + t;
+    c.index = -1;
+#pragma unroll 1
+    for (int i = 0; i < ROPE_TABLES; i++) {  // the step's rotations
+      const RopeRow r = ROPE_ROWS[i];
+      const float2* from = reinterpret_cast<const float2*>(c.a.fixed + (u64)r.from * 16) + (u64)c.pos * r.pairs;
+#pragma unroll 1
+      for (int j = c.thread(); j < (int)r.pairs; j += THREADS)
+        reinterpret_cast<float2*>(smem + ROPES + r.at)[j] = __ldg(from + j);
+    }
+    const bool on = next_token(c, t);
+    // one decision for all warps
+    if (c.thread() == 0) *reinterpret_cast<volatile int*>(smem + STOP + 4) = on && *reinterpret_cast<volatile int*>(smem + GONE) == 0;
+    meet();
+    c.apart = false;
+    if (*reinterpret_cast<volatile int*>(smem + STOP + 4) == 0) break;
+    u32 next = load_record(0, c.lane);
+#pragma unroll 1
+    for (int i = 0; i < count; i++) {
+      c.record = next;
+      c.index = i;
+      if (i + 1 < count) next = load_record(i + 1, c.lane);
+      AMK_BEGIN(c);
+#if AMK_COUNTERS
+      counters_wait(c);
+      dispatch(c);
+      counters_signal(c);
+#else
+      dispatch(c);
+#endif
+      AMK_END(c);
+    }
+    // the rest of the stream's last round
+    const int left = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase;
+    if (left < slots) {
+      slot_wait(c);
+      slot_free(c);
+    }
+    c.phase = 0;
+    meet();
+  }
+  *reinterpret_cast<volatile int*>(smem + STOP) = 1;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS + 32, 1) amk_kernel(const __grid_constant__ Args a) {
+  const int sm = blockIdx.x, thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
+  const Stream stream = STREAMS[sm];
+#pragma unroll 1
+  for (int i = thread; i < (int)stream.instructions * 4; i += THREADS + 32)
+    reinterpret_cast<u32*>(smem + QUEUE_AT)[i] = QUEUES[stream.queue + i / 4][i % 4];
+#pragma unroll 1
+  for (int i = thread; i < ZEROED / 4; i += THREADS + 32) reinterpret_cast<u32*>(smem + ZERO_AT)[i] = 0;
+#pragma unroll 1
+  for (int i = thread; i < LOCAL_BUFFERS; i += THREADS + 32)
+    reinterpret_cast<int*>(smem + LOCALS)[i] = LOCAL_FIRST[sm][i];
+  if (thread == 0) ring_init();
+  __syncthreads();
+  if (stream.instructions == 0) return;
+  if (warp == WARPS) {
+    stream_weights(a, a.stream + (u64)stream.from * 16, stream.slots, lane);
+    return;
+  }
+  Cta c{a, sm, warp, lane, 0, a.turn, 0, -1, 0, (u32)warp, 0, 0, 0, 1, false};
+  consume(c, stream.instructions, stream.padding);
+}

@@ -1,0 +1,65 @@
+// Reductions in a fixed order, and the meeting of partial sums.
+//
+// A row block (8 rows) is computed by several warps, each over its own columns. Each leaves its 8 sums in an *entry* in
+// shared memory: 64-bit words of a value and the block's number, so that the warp that finishes the block polls the
+// values themselves and nobody needs a barrier. Entries are taken in turn from a ring of ENTRIES; that none is
+// overwritten before it was read follows from the weight ring: a warp that fills entry e has drained a slot that lies
+// less than SLOTS slots after every slot that some warp still holds, and a warp finishes a block before it frees a slot
+// of the next (ENTRIES = SLOTS + 4 * max(WARPS, slots of a block)).
+
+constexpr int ENTRY_BYTES = 80;  ///< 8 sums, and the sum of squares of the columns' inputs
+
+__device__ __forceinline__ u32 entry_address(u32 entry) {
+  if (entry >= ENTRIES) entry -= ENTRIES;
+  return shared(smem + PARTS) + entry * ENTRY_BYTES;
+}
+
+__device__ __forceinline__ void entry_put(u32 address, float v, u32 tag) {
+  asm volatile("st.relaxed.cta.shared.u64 [%0],%1;" ::"r"(address), "l"((u64)tag << 32 | __float_as_uint(v)) : "memory");
+}
+
+/// Word `i` of an entry once it carries `tag`.
+__device__ __forceinline__ float entry_get(u32 address, int i, u32 tag) {
+  u64 v;
+  do {
+    asm volatile("ld.relaxed.cta.shared.u64 %0,[%1];" : "=l"(v) : "r"(address + i * 8) : "memory");
+  } while ((u32)(v >> 32) != tag);
+  return __uint_as_float((u32)v);
+}
+
+__device__ __forceinline__ float warp_sum(float v) {
+#pragma unroll
+  for (int o = 16; o > 0; o >>= 1) v += __shfl_xor_sync(ALL, v, o);
+  return v;
+}
+
+/// Sum over all consumer threads, to all of them; `turns` are WARPS floats of shared memory. Contains one barrier.
+__device__ __forceinline__ float block_sum(const Cta& c, float v, float* turns) {
+  v = warp_sum(v);
+  if (c.lane == 0) turns[c.warp] = v;
+  meet();
+  float s = 0.f;
+#pragma unroll
+  for (int w = 0; w < WARPS; w++) s += turns[w];
+  return s;
+}
+
+/// A float and its row as one number: larger float first, then the lower row.
+__device__ __forceinline__ u64 rank(float v, u32 row) {
+  const u32 b = __float_as_uint(v);
+  return (u64)((b >> 31) ? ~b : b | 0x80000000u) << 32 | (0xffffffffu - row);
+}
+__device__ __forceinline__ float rank_value(u64 k) {
+  const u32 b = (u32)(k >> 32);
+  return __uint_as_float((b >> 31) ? b & 0x7fffffffu : ~b);
+}
+__device__ __forceinline__ u32 rank_row(u64 k) { return 0xffffffffu - (u32)k; }
+
+__device__ __forceinline__ u64 warp_max(u64 k) {
+#pragma unroll
+  for (int o = 16; o > 0; o >>= 1) {
+    const u64 other = __shfl_xor_sync(ALL, k, o);
+    k = other > k ? other : k;
+  }
+  return k;
+}

@@ -1,0 +1,121 @@
+// The weight stream: a ring in shared memory that the loader warp fills and the consumer warps drain.
+//
+// The stream of an SM is cut into slots (8 rows x SLOT_COLUMNS columns of one weight). Slot n lies at n % SLOTS and
+// belongs to consumer warp n % WARPS. The loader copies GROUP slots at a time; barrier full[i] completes when copy i
+// has landed, empty[i] when each of its GROUP slots was drained. SLOTS % WARPS == 0, so the warp that waits for a slot
+// is the one that drained it a lap before: it can never be a lap behind, and one parity bit tells laps apart.
+//
+// At most WINDOW copies are in flight: a deeper queue streams no faster and makes every other access of the SM wait.
+// The loader reads immutable memory only and waits for nothing but the ring.
+
+static_assert(SLOTS % WARPS == 0, "a slot must have one consumer");
+static_assert(SLOTS % GROUP == 0 && WINDOW <= SLOTS / GROUP, "the ring holds whole copies");
+constexpr int COPIES = SLOTS / GROUP;
+constexpr int COPY_BYTES = GROUP * SLOT_BYTES;
+
+__device__ __forceinline__ u32 full_barrier(int copy) { return shared(smem + BARRIERS) + copy * 8; }
+__device__ __forceinline__ u32 empty_barrier(int copy) { return shared(smem + BARRIERS) + (COPIES + copy) * 8; }
+
+__device__ __forceinline__ void barrier_init(u32 barrier, u32 arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0],%1;" ::"r"(barrier), "r"(arrivals));
+}
+
+__device__ __forceinline__ bool barrier_test(u32 barrier, u32 parity) {
+  u32 done;
+#if AMK_TRY_WAIT
+  asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared.b64 p,[%1],%2; selp.u32 %0,1,0,p;}"
+#else
+  asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared.b64 p,[%1],%2; selp.u32 %0,1,0,p;}"
+#endif
+               : "=r"(done)
+               : "r"(barrier), "r"(parity)
+               : "memory");
+  return done != 0;
+}
+
+__device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
+  while (!barrier_test(barrier, parity)) {
+  }
+}
+
+__device__ __forceinline__ void barrier_arrive(u32 barrier) {
+  asm volatile("mbarrier.arrive.shared.b64 _,[%0];" ::"r"(barrier) : "memory");
+}
+
+/// Run by one thread before the block's first barrier.
+__device__ __forceinline__ void ring_init() {
+#pragma unroll 1
+  for (int i = 0; i < COPIES; i++) {
+    barrier_init(full_barrier(i), AMK_BULK_COPY ? 1 : 32);
+    barrier_init(empty_barrier(i), GROUP);
+  }
+#if AMK_BULK_COPY
+  asm volatile("fence.mbarrier_init.release.cluster;");
+#endif
+}
+
+/// Consumer: the warp's next slot, once it has landed.
+__device__ __forceinline__ const unsigned char* slot_wait(const Cta& c) {
+  barrier_wait(full_barrier(c.slot / GROUP), c.parity);
+  return smem + c.slot * SLOT_BYTES;
+}
+
+/// Consumer: the warp has read its slot. Moves on to the warp's next one.
+__device__ __forceinline__ void slot_free(Cta& c) {
+  __syncwarp();
+  if (c.lane == 0) barrier_arrive(empty_barrier(c.slot / GROUP));
+  c.slot += WARPS;
+  if (c.slot >= SLOTS) c.slot -= SLOTS, c.parity ^= 1;
+}
+
+/// Loader: streams `count` slots (a multiple of WARPS) at `from`, once per step, until told to stop.
+__device__ __forceinline__ void stream_weights(const Args& a, const unsigned char* from, int count, int lane) {
+  const volatile int* stop = reinterpret_cast<const volatile int*>(smem + STOP);
+  const int copies = count / GROUP;
+  if (copies == 0) return;
+#if AMK_BULK_COPY
+  if (lane != 0) return;
+#endif
+  int at = 0, oldest = 0, flying = 0;
+  u32 lap = 1, oldest_parity = 0;
+  bool first = true, running = true;
+  for (int step = 0; running && step < a.steps; step++) {
+    const unsigned char* p = from;
+#pragma unroll 1
+    for (int i = 0; i < copies; i++, p += COPY_BYTES) {
+      if (!first) {
+        while (!barrier_test(empty_barrier(at), lap)) {
+          if (*stop) {
+            running = false;
+            break;
+          }
+        }
+        if (!running) break;
+      }
+      if (flying == WINDOW) {
+        barrier_wait(full_barrier(oldest), oldest_parity);
+        if (++oldest == COPIES) oldest = 0, oldest_parity ^= 1;
+        flying--;
+      }
+#if AMK_BULK_COPY
+      asm volatile("mbarrier.arrive.expect_tx.shared.b64 _,[%0],%1;" ::"r"(full_barrier(at)), "n"(COPY_BYTES) : "memory");
+      asm volatile(
+          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];" ::"r"(
+              shared(smem) + at * COPY_BYTES),
+          "l"(p), "n"(COPY_BYTES), "r"(full_barrier(at))
+          : "memory");
+#else
+      for (int b = lane * 16; b < COPY_BYTES; b += 512)
+        asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(shared(smem) + at * COPY_BYTES + b), "l"(p + b)
+                     : "memory");
+      asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(full_barrier(at)) : "memory");
+#endif
+      flying++;
+      if (++at == COPIES) at = 0, lap ^= 1, first = false;
+    }
+  }
+  for (; flying > 0; flying--) {  // no copy may land after the block has left
+    barrier_wait(full_barrier(oldest), oldest_parity);
+    if (++oldest == COPIES) oldest = 0, oldest_parity ^= 1;
+  }
+}
