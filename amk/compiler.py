@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from typing import Any
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.utils.exceptions import DiagnosticException
 
+from amk.backends.cuda.emit import emit_cuda
+from amk.backends.cuda.nvcc import compile_cubin
+from amk.backends.cuda.target import target_of
 from amk.dialects.vm import program_of
 from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
@@ -46,6 +50,11 @@ FILES = (
 
 ELEMENTS = {"bf16": "bf16", "fp32": "f32"}
 """Element types of the IR by the names that the command line uses."""
+
+DEFAULT_ARCH = "sm_90a"
+
+RESERVED_KB = 35
+"""Shared memory of an SM that the ring leaves to activations, partial sums and tables, in KiB."""
 
 DEFAULT_CONTEXT = 4096
 """Rows of the KV cache when nobody says how many, unless the model has fewer."""
@@ -83,17 +92,21 @@ class Clock:
 def compile_model(
     config: DecoderConfig,
     *,
-    num_sms: int = 132,
+    num_sms: int | None = None,
     dtype: str = "bf16",
     max_context: int | None = None,
-    arch: str = "sm_90a",
+    arch: str = DEFAULT_ARCH,
     sync: str = "flags",
     started: Callable[[str], None] = lambda step: None,
 ) -> Compiled:
     """Lower a model through all levels and prove the result; `started` hears the name of each step.
 
+    `arch` sizes the ring; without `num_sms`, it also says how many SMs there are.
+
     Raises AmkError when the model cannot be compiled so, and when the proof fails.
     """
+    target = target_of(arch)
+    num_sms = target.sms if num_sms is None else num_sms
     if num_sms < 1:
         raise AmkError(f"--num-sms: must be positive, got {num_sms}")
     max_context = context_length(config, max_context)
@@ -102,7 +115,8 @@ def compile_model(
     with clock.step("build-model"):
         module = build_model(config, ELEMENTS[dtype], max_context)
     modules = {"model": module.clone()}
-    for p in build_passes(f"{PIPELINE}{{num-sms={num_sms} sync={sync}}}"):
+    ring = target.shared // 1024 - RESERVED_KB
+    for p in build_passes(f"{PIPELINE}{{num-sms={num_sms} sync={sync} ring-kb={ring}}}"):
         if p.name.startswith("convert-") and not p.name.startswith("convert-model"):
             modules[p.name.split("-")[1]] = module.clone()
         with clock.step(p.name):
@@ -145,33 +159,55 @@ def write_outputs(compiled: Compiled, folder: Path, *, dump_ir: bool) -> dict[st
             texts[level] = print_module(compiled.modules[level])
         for level, text in texts.items():
             (folder / IR_FILES[level]).write_text(text)
-    notes = write_kernel(compiled, folder)
+    program_hash = _sha256(texts["vm"])
     certificate = {
         "format": 1,
         "program": compiled.program.name,
-        "program_sha256": hashlib.sha256(texts["vm"].encode()).hexdigest(),
+        "program_sha256": program_hash,
         "sms": len(compiled.program.queues),
         "instructions": sum(map(len, compiled.program.queues)),
         "verdict": "safe",
         "verified_by": [name for name in compiled.seconds if name.startswith("verify-")]
         + ["prove"],
     }
-    _write_json(folder / "certificate.json", certificate)
-    report = describe(compiled, notes) | {"program_sha256": certificate["program_sha256"]}
+    proof = _json(certificate)
+    (folder / "certificate.json").write_text(proof)
+    notes = write_kernel(compiled, folder, program_hash, _sha256(proof))
+    report = describe(compiled, notes) | {"program_sha256": program_hash}
     report["files"] = sorted([f.name for f in folder.iterdir()] + ["report.json", "report.md"])
-    _write_json(folder / "report.json", report)
+    (folder / "report.json").write_text(_json(report))
     (folder / "report.md").write_text(render(report))
     return report
 
 
-def write_kernel(compiled: Compiled, folder: Path) -> list[str]:
-    """Write kernel.cu and kernel.cubin as far as this machine can; returns why something was left
-    out.
+def write_kernel(
+    compiled: Compiled, folder: Path, program_hash: str, certificate_hash: str
+) -> list[str]:
+    """Write kernel.cu and kernel.cubin as far as this machine and the backend can.
 
-    This is where the CUDA backend plugs in.
+    Returns why something was left out.
     """
-    return ["kernel.cu, kernel.cubin: this version has no CUDA backend"]
+    target = target_of(compiled.arch)
+    try:
+        source = emit_cuda(
+            compiled.program,
+            target=target,
+            program_hash=program_hash,
+            certificate_hash=certificate_hash,
+        )
+    except AmkError as error:
+        return [f"kernel.cu, kernel.cubin: {error}"]
+    (folder / "kernel.cu").write_text(source)
+    try:
+        shutil.copyfile(compile_cubin(source, target), folder / "kernel.cubin")
+    except AmkError as error:
+        return [f"kernel.cubin: {error}"]
+    return []
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

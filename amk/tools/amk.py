@@ -67,7 +67,9 @@ DtypeOption = Annotated[
         show_default="fp32 on cpu, bf16 on cuda",
     ),
 ]
-SmsOption = Annotated[int, typer.Option(help="Number of SMs to compile for.")]
+SmsOption = Annotated[
+    int | None, typer.Option(help="Number of SMs to compile for.", show_default="the target's, 132")
+]
 SyncOption = Annotated[
     Sync, typer.Option(help="How SMs wait for each other: words that carry an epoch, or counters.")
 ]
@@ -107,7 +109,7 @@ def compile(
             help="Target architecture, such as sm_90a, or native for the GPU of this machine."
         ),
     ] = "sm_90a",
-    num_sms: SmsOption = 132,
+    num_sms: SmsOption = None,
     dtype: Annotated[
         Dtype, typer.Option(help="Type of weights and activations; sums are fp32.")
     ] = Dtype.bf16,
@@ -160,7 +162,7 @@ def generate(
     max_tokens: Annotated[int, typer.Option(help="Number of tokens to generate.")] = 32,
     device: DeviceOption = Device.cpu,
     dtype: DtypeOption = None,
-    num_sms: SmsOption = 132,
+    num_sms: SmsOption = None,
     sync: SyncOption = Sync.flags,
     verify: Annotated[
         bool,
@@ -169,7 +171,7 @@ def generate(
     json: Json = False,
 ) -> None:
     """Compile MODEL, prove the schedule, run the compiled program, and print what it generates."""
-    _require_cpu(device)
+    _require(device)
     from amk.tools.console import results
     from amk.tools.generate import generate_tokens
 
@@ -179,6 +181,7 @@ def generate(
             prompt,
             prompt_ids,
             max_tokens=max_tokens,
+            device=device.value,
             dtype=(dtype or Dtype.fp32).value,
             num_sms=num_sms,
             sync=sync.value,
@@ -195,19 +198,25 @@ def eval(
     model: Model,
     device: DeviceOption = Device.cpu,
     dtype: DtypeOption = None,
-    num_sms: SmsOption = 132,
+    num_sms: SmsOption = None,
     tokens: Annotated[
         int, typer.Option(help="Number of tokens of the built-in text to evaluate.")
     ] = 513,
     json: Json = False,
 ) -> None:
     """Compare the compiled program with Hugging Face in fp32, at every position of a text."""
-    _require_cpu(device)
+    _require(device)
     from amk.tools.console import finish, results
     from amk.tools.evaluate import evaluate, show
 
     with results() as out:
-        result = evaluate(model, dtype=(dtype or Dtype.fp32).value, num_sms=num_sms, tokens=tokens)
+        result = evaluate(
+            model,
+            device=device.value,
+            dtype=(dtype or Dtype.fp32).value,
+            num_sms=num_sms,
+            tokens=tokens,
+        )
         finish(out, result, json, lambda console: show(result, console))
 
 
@@ -306,9 +315,11 @@ def fuzz_verifier() -> None:
     raise Later("fuzz-verifier: not in this version")
 
 
-def _require_cpu(device: Device) -> None:
-    """The one place where a command asks for a backend. Raises Later for one that is not there."""
-    if device is not Device.cpu:
+def _require(device: Device) -> None:
+    """Raises Later for a device that this version does not run on."""
+    from amk.tools.devices import DEVICES
+
+    if device.value not in DEVICES:
         raise Later(f"--device {device.value}: not in this version, which runs programs on the CPU")
 
 

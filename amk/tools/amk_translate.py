@@ -37,12 +37,13 @@ def to_model(args: argparse.Namespace) -> str:
 
 def to_cuda(args: argparse.Namespace) -> str:
     """The CUDA source of the vm program in the file that was named."""
+    from amk.backends.cuda.emit import emit_cuda
+    from amk.backends.cuda.target import target_of
     from amk.dialects.vm import program_of
 
     module = load_module(make_context(), args.file)
     verify_module(module, args.file)
-    program = program_of(module)
-    raise UsageError(f"-t cuda: not in this version (program '{program.name}')")
+    return emit_cuda(program_of(module), target=target_of(args.arch))
 
 
 TARGETS: dict[str, Callable[[argparse.Namespace], str]] = {"model": to_model, "cuda": to_cuda}
@@ -62,6 +63,7 @@ def main() -> None:
             "--dtype", choices=("bf16", "fp32"), default="bf16", help="for -t model"
         )
         parser.add_argument("--max-context", type=int, help="rows of the KV cache, for -t model")
+        parser.add_argument("--arch", default="sm_90a", help="for -t cuda")
         args = parser.parse_args()
         text = TARGETS[args.target](args)
         if args.output_file:

@@ -10,6 +10,7 @@ from rich.table import Table
 from amk.compiler import FILES, compile_model, write_outputs
 from amk.frontends.hf.source import open_model
 from amk.report import rows
+from amk.tools.arch import resolve_arch
 from amk.tools.console import Result, Steps
 from amk.tools.output import output_folder
 
@@ -19,13 +20,14 @@ def compile_to(
     output: Path,
     *,
     arch: str,
-    num_sms: int,
+    num_sms: int | None,
     dtype: str,
     max_context: int | None,
     sync: str,
     dump_ir: bool,
 ) -> Result:
     """Compile and write everything to `output`, or nothing. Returns what `report.json` says."""
+    arch = resolve_arch(arch)
     steps = Steps()
     with output_folder(output, FILES) as folder:
         with steps.step(f"opening {model}") as step:
@@ -40,7 +42,7 @@ def compile_to(
                 sync=sync,
                 started=step.describe,
             )
-        with steps.step("writing"):
+        with steps.step("writing, and compiling the kernel where nvcc is"):
             report = write_outputs(compiled, folder, dump_ir=dump_ir)
     return report | {"output": str(output)}
 

@@ -1,4 +1,4 @@
-"""Write the reference of passes and pipelines from their docstrings: `python -m amk.tools.docs FOLDER`."""
+"""Write the reference of passes from their docstrings: `python -m amk.tools.docs FOLDER`."""
 
 from __future__ import annotations
 

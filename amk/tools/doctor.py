@@ -36,7 +36,7 @@ def examine() -> Result:
     `missing` lists what is absent as {name, needed_for, install}.
     """
     packages = {name: _version(name) for name in (*REQUIRED, *CUDA)}
-    gpus = _gpus()
+    found = gpus()
     nvcc = _nvcc()
     missing = [
         {"name": name, "needed_for": "everything", "install": "pip install -e ."}
@@ -51,12 +51,12 @@ def examine() -> Result:
     if nvcc is None:
         install = "install the CUDA toolkit and put nvcc on PATH (or set CUDA_HOME)"
         missing.append({"name": "nvcc", "needed_for": "the GPU", "install": install})
-    if not gpus:
+    if not found:
         install = "an NVIDIA GPU of compute capability 8.0 or higher, and its driver"
         missing.append({"name": "GPU", "needed_for": "the GPU", "install": install})
     return {
         "ok": sys.version_info >= (3, 11) and all(packages[name] for name in REQUIRED),
-        "cuda": bool(gpus and nvcc and all(packages[name] for name in CUDA)),
+        "cuda": bool(found and nvcc and all(packages[name] for name in CUDA)),
         "amk": _version("amk"),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -65,7 +65,7 @@ def examine() -> Result:
         else os.cpu_count(),
         "packages": packages,
         "nvcc": nvcc,
-        "gpus": gpus,
+        "gpus": found,
         "cache": str(cache_folder()),
         "cache_bytes": sum(f.stat().st_size for f in cache_folder().rglob("*") if f.is_file()),
         "missing": missing,
@@ -128,7 +128,8 @@ def _nvcc() -> Result | None:
     return None
 
 
-def _gpus() -> list[Result]:
+def gpus() -> list[Result]:
+    """The NVIDIA GPUs of this machine: name, capability, driver and memory, as texts."""
     text = _output(
         "nvidia-smi",
         "--query-gpu=name,compute_cap,driver_version,memory.total",

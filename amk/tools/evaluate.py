@@ -10,9 +10,9 @@ from rich.console import Console
 from amk.compiler import compile_model
 from amk.errors import AmkError
 from amk.frontends.hf.source import Model, open_model
-from amk.interpreters.vm import VmInterpreter
 from amk.ir.packs import F32
 from amk.tools.console import Result, Steps
+from amk.tools.devices import DEVICES
 
 POSITIONS = (0, 1, 17, 255)
 """Where the largest error of a logit is reported. Position 0 alone proves nothing: there the rotary
@@ -20,7 +20,7 @@ embedding is the identity and softmax has one key.
 """
 
 
-def evaluate(name: str, *, dtype: str, num_sms: int, tokens: int) -> Result:
+def evaluate(name: str, *, device: str, dtype: str, num_sms: int | None, tokens: int) -> Result:
     """Compare with Hugging Face in fp32 on the first `tokens` tokens of the built-in text. Raises
     AmkError.
 
@@ -42,11 +42,11 @@ def evaluate(name: str, *, dtype: str, num_sms: int, tokens: int) -> Result:
             max_context=len(ids),
             started=step.describe,
         )
-    interpreter = VmInterpreter(compiled.program, model.weight)
+    decoder = DEVICES[device](compiled.program, model.weight)
     ours: list[F32] = []
     with steps.step("running the program", len(ids)) as step:
         for pos, token in enumerate(ids):
-            _, logits = interpreter.step(token, pos)
+            _, logits = decoder.step(token, pos)
             assert logits is not None
             ours.append(logits)
             step.advance()
@@ -61,9 +61,9 @@ def evaluate(name: str, *, dtype: str, num_sms: int, tokens: int) -> Result:
     p, q = perplexity(mine, ids), perplexity(theirs, ids)
     return {
         "model": name,
-        "device": "cpu",
+        "device": device,
         "dtype": dtype,
-        "num_sms": num_sms,
+        "num_sms": len(compiled.program.queues),
         "tokens": len(ids),
         "perplexity": p,
         "reference_perplexity": q,

@@ -13,9 +13,9 @@ from amk.compiler import compile_model
 from amk.errors import AmkError
 from amk.frontends.hf.source import Model, open_model
 from amk.interpreters.storage import Weights
-from amk.interpreters.vm import VmInterpreter
 from amk.ir.packs import F32
 from amk.tools.console import Result, Steps, finish
+from amk.tools.devices import DEVICES
 from amk.tools.prompt import check_count, parse_ids
 
 
@@ -49,8 +49,9 @@ def generate_tokens(
     prompt_ids: str | None,
     *,
     max_tokens: int,
+    device: str,
     dtype: str,
-    num_sms: int,
+    num_sms: int | None,
     sync: str,
     verify: bool,
     out: TextIO,
@@ -100,15 +101,15 @@ def generate_tokens(
             if not as_json:
                 print(stream.push(token), end="", file=out, flush=True)
 
-        interpreter = VmInterpreter(compiled.program, counted(model.weight, step.advance))
-        tokens = interpreter.generate(ids, max_tokens, model.config.eos, token_made)
+        decoder = DEVICES[device](compiled.program, counted(model.weight, step.advance))
+        tokens = decoder.generate(ids, max_tokens, model.config.eos, token_made)
     if not as_json:
         print(file=out)
     result: Result = {
         "model": name,
-        "device": "cpu",
+        "device": device,
         "dtype": dtype,
-        "num_sms": num_sms,
+        "num_sms": len(compiled.program.queues),
         "prompt_tokens": ids,
         "tokens": tokens,
         "text": tokenizer.decode(tokens, skip_special_tokens=True) if tokenizer else None,
@@ -161,21 +162,12 @@ def speed(times: list[float]) -> Result:
 
 def show(result: Result, console: Console) -> None:
     """Print what a person wants to know besides the text."""
-    console.print(
-        f"{len(result['tokens'])} tokens on the CPU, {result['tokens_per_second']:.1f} per second"
-        + (", ended by the model" if result["stopped"] else "")
-    )
+    count, rate = len(result["tokens"]), result["tokens_per_second"]
+    ended = ", ended by the model" if result["stopped"] else ""
+    console.print(f"{count} tokens on {result['device']}, {rate:.1f} per second{ended}")
     if result.get("match") is True:
         console.print("equal to Hugging Face's greedy tokens (fp32)")
     elif "match" in result:
-        first = next(
-            (
-                i
-                for i, (a, b) in enumerate(
-                    zip(result["tokens"], result["reference_tokens"], strict=False)
-                )
-                if a != b
-            ),
-            0,
-        )
+        pairs = zip(result["tokens"], result["reference_tokens"], strict=False)
+        first = [*(a == b for a, b in pairs), False].index(False)
         console.print(f"DIFFERENT from Hugging Face's greedy tokens (fp32) from token {first} on")

@@ -121,6 +121,22 @@ def test_translate_refuses_by_the_name_of_the_field(tmp_path: Path) -> None:
     assert "invalid choice" in refusal("amk-translate", "-t", "fortran", path)
 
 
+def test_translate_emits_cuda_for_a_proved_program_only(model_ir: Path) -> None:
+    lower = "lower{num-sms=4 ring-kb=64}"
+    program = run("amk-opt", model_ir, "-p", lower).stdout
+    file = model_ir.with_name("vm.mlir")
+    file.write_text(program)
+    assert "__global__" in run("amk-translate", "-t", "cuda", file).stdout
+    assert "sm_1" in refusal("amk-translate", "-t", "cuda", file, "--arch", "sm_1")
+    assert "vm.program" in refusal("amk-translate", "-t", "cuda", model_ir)
+
+    lines = program.splitlines()
+    at = next(i for i, line in enumerate(lines) if "vm.run @l0.o" in line)
+    lines[at], lines[at + 1] = lines[at + 1], lines[at]
+    file.write_text("\n".join(lines))
+    assert "SM 0" in refusal("amk-translate", "-t", "cuda", file)
+
+
 def test_translate_bounds_the_context(config: Path) -> None:
     done = run("amk-translate", "-t", "model", config, "--max-context", "33")
     assert "rows 33 " in done.stdout
