@@ -7,7 +7,7 @@
 (L3) no consumer looks further ahead than the ring is deep: a copy is never wider than a lap of the
      consumers, and copies in flight fit the ring
 (L4) ring, partial sums and barriers fit the shared memory of an SM
-(L5) a program that streams weights has a ring, with columns that the matrix instructions can take
+(L5) columns are what the matrix instructions can take, and all matrices have one element type
 """
 
 from __future__ import annotations
