@@ -1,29 +1,34 @@
 // RUN: amk-opt %s -p convert-sched-to-vm | filecheck %s
-// Homes become uses of physical buffers, segments become instructions.
+// Operands become places in physical buffers, which have as many uses as buffers live there, and
+// segments become instructions.
 
 sched.program @step {
-  model.weight @table : tensor<16x8xf32>
-  model.weight @square : tensor<8x8xf32>
+  model.weight @table : tensor<16x16xf32>
   task.buffer @token : flagged<1xi32>
-  task.buffer @l0.y : flagged<8xf32> in @y use 0
-  task.buffer @l1.y : flagged<8xf32>
-  task.buffer @l2.y : flagged<8xf32> in @y use 1
+  task.buffer @x : flagged<16xf32>
+  task.buffer @l0.a.y : flagged<16xf32> in @a.y use 0
+  task.buffer @l0.b.y : flagged<16xf32>
+  task.buffer @l1.a.y : flagged<16xf32> in @a.y use 1
+  task.buffer @l1.b.y : flagged<16xf32>
   task.buffer @logits : plain<16xf32>
   task.buffer @pairs : flagged<4xf32>
-  task.family @l0 embed n 8 tile 4 token @token table @table out @l0.y
-  task.family @l1 gemv n 8 tile 4 k 8 weight @square x @l0.y out @l1.y
-  task.family @l2 gemv n 8 tile 4 k 8 weight @square x @l1.y out @l2.y
-  task.family @head gemv n 16 tile 8 k 8 weight @table x @l2.y out @logits epilogue logits cand @pairs
+  task.family @embed embed n 16 tile 8 token @token table @table out @x
+  task.family @l0.a gemv n 16 tile 8 k 16 weight @table x @x out @l0.a.y
+  task.family @l0.b gemv n 16 tile 8 k 16 weight @table x @l0.a.y out @l0.b.y
+  task.family @l1.a gemv n 16 tile 8 k 16 weight @table x @l0.b.y out @l1.a.y
+  task.family @l1.b gemv n 16 tile 8 k 16 weight @table x @l1.a.y out @l1.b.y
+  task.family @head gemv n 16 tile 8 k 16 weight @table x @l1.b.y out @logits epilogue logits cand @pairs
   task.family @argmax argmax n 2 x @pairs out @token pairs 1
-  sched.sm 0 { @l0[0 to 1] @l1[0 to 1] @l2[0 to 1] @head[0 to 1] }
-  sched.sm 1 { @l0[1 to 2] @l1[1 to 2] @l2[1 to 2] @head[1 to 2] @argmax[0 to 1] }
+  sched.sm 0 { @embed[0 to 1] @l0.a[0 to 1] @l0.b[0 to 1] @l1.a[0 to 1] @l1.b[0 to 1] @head[0 to 1] }
+  sched.sm 1 { @embed[1 to 2] @l0.a[1 to 2] @l0.b[1 to 2] @l1.a[1 to 2] @l1.b[1 to 2] @head[1 to 2] @argmax[0 to 1] }
 }
 
-// CHECK:      vm.buffer @y : flagged<8xf32> uses 2
-// CHECK-NEXT: vm.buffer @l1.y : flagged<8xf32>
-// CHECK:      vm.kernel @l0 embed n 8 tile 4 token @token table @table out @y
-// CHECK-NEXT: vm.kernel @l1 gemv n 8 tile 4 k 8 weight @square x @y out @l1.y
-// CHECK-NEXT: vm.kernel @l2 gemv n 8 tile 4 k 8 weight @square x @l1.y out @y#1
-// CHECK:      vm.queue 0 {
-// CHECK-NEXT: vm.run @l0[0 to 1]
-// CHECK-NEXT: vm.run @l1[0 to 1]
+// CHECK:      vm.buffer @a.y : flagged<16xf32> uses 2
+// CHECK-NEXT: vm.buffer @l0.b.y : flagged<16xf32>
+// CHECK:      vm.counters 0
+// CHECK:      vm.kernel @l0.a gemv n 16 tile 8 k 16 weight @table x @x out @a.y
+// CHECK-NEXT: vm.kernel @l0.b gemv n 16 tile 8 k 16 weight @table x @a.y out @l0.b.y
+// CHECK-NEXT: vm.kernel @l1.a gemv n 16 tile 8 k 16 weight @table x @l0.b.y out @a.y#1
+// CHECK:      vm.queue 1 {
+// CHECK-NEXT: vm.run @embed[1 to 2]
+// CHECK-NEXT: vm.run @l0.a[1 to 2]

@@ -1,26 +1,31 @@
-// RUN: amk-opt %s -p place-buffers | filecheck %s
-// Buffers of one kind take turns. One physical buffer does not do: while one SM writes layer 1,
-// the other may still read layer 0. With two, whoever writes layer 2 has read all of layer 1, and
-// so knows that nobody reads layer 0.
+// RUN: amk-opt %s -p place-buffers,verify-sched | filecheck %s
+// Buffers of one role take turns, layer after layer. @a is written again when everybody has read
+// its last value: whoever has all of @b knows that. What only one layer has keeps its place.
 
 sched.program @step {
-  model.weight @table : tensor<16x8xf32>
-  model.weight @square : tensor<8x8xf32>
+  model.weight @table : tensor<16x16xf32>
   task.buffer @token : flagged<1xi32>
-  task.buffer @l0.y : flagged<8xf32>
-  task.buffer @l1.y : flagged<8xf32>
-  task.buffer @l2.y : flagged<8xf32>
+  task.buffer @x : flagged<16xf32>
+  task.buffer @l0.a.y : flagged<16xf32>
+  task.buffer @l0.b.y : flagged<16xf32>
+  task.buffer @l1.a.y : flagged<16xf32>
+  task.buffer @l1.b.y : flagged<16xf32>
   task.buffer @logits : plain<16xf32>
   task.buffer @pairs : flagged<4xf32>
-  task.family @l0 embed n 8 tile 4 token @token table @table out @l0.y
-  task.family @l1 gemv n 8 tile 4 k 8 weight @square x @l0.y out @l1.y
-  task.family @l2 gemv n 8 tile 4 k 8 weight @square x @l1.y out @l2.y
-  task.family @head gemv n 16 tile 8 k 8 weight @table x @l2.y out @logits epilogue logits cand @pairs
+  task.family @embed embed n 16 tile 8 token @token table @table out @x
+  task.family @l0.a gemv n 16 tile 8 k 16 weight @table x @x out @l0.a.y
+  task.family @l0.b gemv n 16 tile 8 k 16 weight @table x @l0.a.y out @l0.b.y
+  task.family @l1.a gemv n 16 tile 8 k 16 weight @table x @l0.b.y out @l1.a.y
+  task.family @l1.b gemv n 16 tile 8 k 16 weight @table x @l1.a.y out @l1.b.y
+  task.family @head gemv n 16 tile 8 k 16 weight @table x @l1.b.y out @logits epilogue logits cand @pairs
   task.family @argmax argmax n 2 x @pairs out @token pairs 1
-  sched.sm 0 { @l0[0 to 1] @l1[0 to 1] @l2[0 to 1] @head[0 to 1] }
-  sched.sm 1 { @l0[1 to 2] @l1[1 to 2] @l2[1 to 2] @head[1 to 2] @argmax[0 to 1] }
+  sched.sm 0 { @embed[0 to 1] @l0.a[0 to 1] @l0.b[0 to 1] @l1.a[0 to 1] @l1.b[0 to 1] @head[0 to 1] }
+  sched.sm 1 { @embed[1 to 2] @l0.a[1 to 2] @l0.b[1 to 2] @l1.a[1 to 2] @l1.b[1 to 2] @head[1 to 2] @argmax[0 to 1] }
 }
 
-// CHECK: task.buffer @l0.y : flagged<8xf32> in @y.0 use 0
-// CHECK: task.buffer @l1.y : flagged<8xf32> in @y.1 use 0
-// CHECK: task.buffer @l2.y : flagged<8xf32> in @y.0 use 1
+// CHECK: task.buffer @x : flagged<16xf32>{{$}}
+// CHECK: task.buffer @l0.a.y : flagged<16xf32> in @a.y use 0
+// CHECK: task.buffer @l0.b.y : flagged<16xf32> in @b.y use 0
+// CHECK: task.buffer @l1.a.y : flagged<16xf32> in @a.y use 1
+// CHECK: task.buffer @l1.b.y : flagged<16xf32> in @b.y use 1
+// CHECK: task.buffer @logits : plain<16xf32>{{$}}

@@ -1,4 +1,26 @@
 // RUN: amk-opt %S/../Inputs/tiny.mlir -p 'lower{num-sms=2},verify-vm' | filecheck %s
-// verify-vm passes what the pipeline makes, and changes nothing.
+// RUN: not amk-opt %s --disable-verify -p verify-vm 2>&1 | filecheck %s --check-prefix=BAD
+// A valid program passes; one that reads plain memory without a wait does not.
+
+vm.program @step {
+  model.weight @table : tensor<16x8xf32>
+  vm.buffer @token : flagged<1xi32>
+  vm.buffer @x : flagged<8xf32>
+  vm.buffer @logits : plain<16xf32>
+  vm.buffer @pairs : plain<4xf32>
+  vm.counters 0
+  vm.kernel @embed embed n 8 tile 8 token @token table @table out @x
+  vm.kernel @head gemv n 16 tile 8 k 8 weight @table x @x out @logits epilogue logits cand @pairs
+  vm.kernel @argmax argmax n 2 x @pairs out @token pairs 1
+  vm.queue 0 {
+    vm.run @embed[0 to 1]
+    vm.run @head[0 to 1]
+  }
+  vm.queue 1 {
+    vm.run @head[1 to 2]
+    vm.run @argmax[0 to 1]
+  }
+}
 
 // CHECK: vm.program @decode
+// BAD:   error: instruction 1 of SM 1{{.*}}reads @pairs[0:{{.*}} (R1)
