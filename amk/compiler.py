@@ -19,9 +19,9 @@ from typing import Any
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.utils.exceptions import DiagnosticException
 
-from amk.backends.cuda.emit import emit_cuda
+from amk.backends.cuda.emit import emit_cuda, shared_bytes
 from amk.backends.cuda.nvcc import compile_cubin
-from amk.backends.cuda.target import target_of
+from amk.backends.cuda.target import Target, target_of
 from amk.dialects.vm import program_of
 from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
@@ -54,7 +54,8 @@ ELEMENTS = {"bf16": "bf16", "fp32": "f32"}
 DEFAULT_ARCH = "sm_90a"
 
 RESERVED_KB = 35
-"""Shared memory of an SM that the ring leaves to activations, partial sums and tables, in KiB."""
+"""Shared memory of an SM that the ring leaves at first to activations, partial sums and tables, in
+KiB; where they need more, the stream is planned again with a smaller ring."""
 
 DEFAULT_CONTEXT = 4096
 """Rows of the KV cache when nobody says how many, unless the model has fewer."""
@@ -86,7 +87,7 @@ class Clock:
         self.started(name)
         start = perf_counter()
         yield
-        self.seconds[name] = perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
 
 
 def compile_model(
@@ -111,26 +112,46 @@ def compile_model(
         raise AmkError(f"--num-sms: must be positive, got {num_sms}")
     max_context = context_length(config, max_context)
     clock = Clock(started)
-    ctx = make_context()
     with clock.step("build-model"):
         module = build_model(config, ELEMENTS[dtype], max_context)
     modules = {"model": module.clone()}
-    ring = target.shared // 1024 - RESERVED_KB
-    for p in build_passes(f"{PIPELINE}{{num-sms={num_sms} sync={sync} ring-kb={ring}}}"):
-        if p.name.startswith("convert-") and not p.name.startswith("convert-model"):
+    ring_kb = target.shared // 1024 - RESERVED_KB
+    pipeline = f"{PIPELINE}{{num-sms={num_sms} sync={sync} ring-kb={ring_kb}}}"
+    modules |= _apply(pipeline, module, clock)
+    excess = _excess_kb(program_of(modules["vm"]), target)
+    if excess > 0:
+        pipeline = f"plan-stream{{ring-kb={ring_kb - excess}}},verify-sched,to-vm"
+        modules |= _apply(pipeline, modules["sched"], clock)
+    with clock.step("prove"):
+        program = program_of(modules["vm"])
+        violations = verify_program(program)
+    if violations:
+        raise AmkError(f"REJECTED: {violations[0]}")
+    return Compiled(config, dtype, max_context, arch, sync, modules, program, clock.seconds)
+
+
+def _apply(pipeline: str, module: ModuleOp, clock: Clock) -> dict[str, ModuleOp]:
+    """Run a pipeline down to the vm; returns the last module of each level below `model`."""
+    ctx = make_context()
+    modules: dict[str, ModuleOp] = {}
+    for p in build_passes(pipeline):
+        if p.name in ("convert-task-to-sched", "convert-sched-to-vm"):
             modules[p.name.split("-")[1]] = module.clone()
         with clock.step(p.name):
             try:
                 p.apply(ctx, module)
             except DiagnosticException as error:
                 raise AmkError(f"{p.name}: {one_line(error)}") from error
-    modules["vm"] = module
-    with clock.step("prove"):
-        program = program_of(module)
-        violations = verify_program(program)
-    if violations:
-        raise AmkError(f"REJECTED: {violations[0]}")
-    return Compiled(config, dtype, max_context, arch, sync, modules, program, clock.seconds)
+    return modules | {"vm": module}
+
+
+def _excess_kb(program: Program, target: Target) -> int:
+    """By how many KiB, rounded up, the kernel of a program exceeds the shared memory of an SM."""
+    try:
+        return -((target.shared - shared_bytes(program)) // 1024)
+    except AmkError:
+        # No template covers it, whatever the ring: the CPU runs it all the same.
+        return 0
 
 
 def context_length(config: DecoderConfig, wanted: int | None) -> int:

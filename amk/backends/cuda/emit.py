@@ -15,11 +15,13 @@ from amk.backends.cuda.codes import FIELDS, TEMPLATES, Code, Coder, Ending
 from amk.backends.cuda.layout import Layout, align, plan
 from amk.backends.cuda.target import Target
 from amk.errors import AmkError
-from amk.ir.kernels import Gemv
 from amk.ir.program import Program
 
 RUNTIME = ("base", "watchdog", "operands", "ring", "counters", "reduce", "mma", "trace")
 ENTRY_BYTES = 80
+LEAD = 8
+"""Row blocks that consumers may run ahead of the warps that finish them."""
+FINISHERS = 3
 HEADERS = {
     "Append": "append",
     "Argmax": "argmax",
@@ -79,6 +81,15 @@ def emit_cuda(
     ).source
 
 
+def shared_bytes(program: Program) -> int:
+    """Bytes of shared memory that a program needs per SM. Raises AmkError where no template fits."""
+    layout = plan(program)
+    coder = Coder(layout)
+    codes = [coder.code(name)[0] for name in program.kernels]
+    instructions = max((len(q) for q in program.queues), default=0)
+    return _shared(layout, codes, instructions, coder.candidates).size
+
+
 def emit(
     program: Program,
     *,
@@ -124,18 +135,25 @@ def emit(
         _include("runtime/main.cuh"),
         _include("runtime/pack.cuh"),
     ]
-    threads = 32 * (layout.ring.consumers + 1)
+    threads = 32 * (layout.ring.consumers + 1 + FINISHERS)
     source = "\n".join(part for part in parts if part)
     return Emitted(source, layout, shared.size, threads, instructions)
 
 
-def entries(layout: Layout) -> int:
+def shared_gemv(code: Code) -> bool:
+    """Whether all warps share the input of this gemv."""
+    return code.template == "Gemv" and dict(code.constants)["bool PRIVATE"] == "false"
+
+
+def entries(layout: Layout, codes: Iterable[Code]) -> int:
     """Entries of the ring of partial sums (reduce.cuh says why so many)."""
     ring = layout.ring
     widest = max(
-        (layout.slices(k.k) for k in layout.program.kernels.values() if isinstance(k, Gemv)),
-        default=1,
+        (int(dict(c.constants)["int SLICES"]) for c in codes if shared_gemv(c)),
+        default=0,
     )
+    if not widest:
+        return 0
     return ring.slots + 4 * max(ring.consumers, widest)
 
 
@@ -146,7 +164,9 @@ def _shared(
     ring, shared = layout.ring, SharedMemory()
     shared.add("RING", ring.slots * layout.slot_bytes, 1024)
     shared.add("ZERO_AT", 0)
-    shared.add("PARTS", entries(layout) * ENTRY_BYTES)
+    shared.add("PARTS", entries(layout, codes) * ENTRY_BYTES)
+    shared.add("PRIVATE_PARTS", LEAD * ring.consumers * ENTRY_BYTES)
+    shared.add("PROGRESS", 16)
     shared.add("BEST", 8 * candidates)
     shared.add("STOP", 8)
     shared.add("GONE", 4)
@@ -200,7 +220,8 @@ def _constants(
         "WINDOW": ring.window,
         "SLOT_COLUMNS": ring.columns,
         "SLOT_BYTES": layout.slot_bytes,
-        "ENTRIES": entries(layout),
+        "ENTRIES": max(1, entries(layout, codes)),
+        "LEAD": LEAD,
         "ROPE_TABLES": len(layout.program.ropes),
         "LOCAL_BUFFERS": len(layout.locals),
         **{name: at for name, at in shared.places.items() if name not in hidden},
@@ -317,4 +338,9 @@ def _dispatch(codes: dict[Code, int]) -> str:
     ]
     for code, number in codes.items():
         lines += [f"    case {number}:", f"      {code.template}<Code{number}>::run(c);", "      break;"]
+    lines += ["  }", "}", "", "__device__ __forceinline__ void complete(Cta& c) {"]
+    lines += ["  switch (c.field(0)) {"]
+    for code, number in codes.items():
+        if code.template == "Gemv":
+            lines += [f"    case {number}:", f"      Gemv<Code{number}>::complete(c);", "      break;"]
     return "\n".join([*lines, "  }", "}", ""])
