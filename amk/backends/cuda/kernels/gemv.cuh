@@ -2,7 +2,8 @@
 //
 // Tile shape: a row block is 8 rows; it is cut into SLICES slots of SLOT_COLUMNS columns, in the stream's order row
 // block by row block. The warps take slots in turn; partial sums meet in entries (reduce.cuh) and one warp finishes a
-// block: norm scale, bias, epilogue, publication.
+// block: norm scale, bias, epilogue, publication. In PRIVATE form that is a finisher warp: were it one of the warps that
+// multiply, its delay would hold up the next block, whose finisher would hold up the next.
 //
 // Gemvs of equal width share one instantiation (a *body*), whatever follows the product: its *endings* are types that
 // the record chooses from. A layer's gemvs must stay together in the instruction cache.
@@ -14,8 +15,8 @@
 //   shared   all warps together poll x into the stage; one barrier before the first product, one after the last.
 //
 // Synchronization contract: flagged reads are polled; published words carry the epoch; no fence. Local operands (the
-// residual rows) are touched by the warp that finishes the block: in PRIVATE form that is always the same warp for the
-// same rows, otherwise barriers order it.
+// residual rows) are touched by the warp that finishes the block: in PRIVATE form that is always the same finisher for
+// the same rows, otherwise barriers order it. Consumers run at most LEAD blocks ahead of the finishers (`progress`).
 
 enum GemvField { G_X = 1, G_X_USE, G_OUT, G_OUT_USE, G_NORM, G_BIAS, G_IN, G_IN_USE, G_RES, G_RES_USE, G_CAND, G_CAND_USE, G_END, G_N, G_TILE, G_EPS };
 enum Epilogue { NONE, ROPE, SWIGLU, RESIDUAL, LOGITS };
@@ -102,15 +103,16 @@ struct Gemv {
   }
 
   /// Adds up the block's entries, in order, and finishes it.
-  static __device__ __forceinline__ void collect(Cta& c, GemvRun& g, int row, u32 entry, u32 tag) {
+  template <class Entry>
+  static __device__ __forceinline__ void collect(Cta& c, GemvRun& g, int row, Entry entry, u32 tag) {
     float y = 0.f;
 #pragma unroll(PARTS_OF_BLOCK <= 8 ? 2 : 1)
-    for (int i = c.lane >> 3; i < PARTS_OF_BLOCK; i += 4) y += entry_get(entry_address(entry + i), c.lane & 7, tag);
+    for (int i = c.lane >> 3; i < PARTS_OF_BLOCK; i += 4) y += entry_get(entry(i), c.lane & 7, tag);
     if constexpr (P::NORM && P::PRIVATE) {
       if (g.scale == 0.f) {
         float z = 0.f;
 #pragma unroll 1
-        for (int i = c.lane; i < WARPS; i += 32) z += entry_get(entry_address(entry + i), 8, tag);
+        for (int i = c.lane; i < WARPS; i += 32) z += entry_get(entry(i), 8, tag);
         g.scale = rsqrtf(warp_sum(z) / P::K + __uint_as_float(c.field(G_EPS)));
       }
     }
@@ -154,7 +156,7 @@ struct Gemv {
     }
   }
 
-  static __device__ __forceinline__ void run(Cta& c) {
+  static __device__ __forceinline__ GemvRun prepare(const Cta& c) {
     GemvRun g;
     g.tile = c.field(G_TILE);
     g.row0 = (int)c.field(LO) * g.tile;
@@ -164,26 +166,62 @@ struct Gemv {
     g.in = c.field(G_IN), g.in_use = c.field(G_IN_USE);
     g.res = c.field(G_RES), g.res_use = c.field(G_RES_USE);
     g.best = 0, g.best_tile = -1, g.bias = nullptr;
-    const View<X> x = view<X>(c, c.field(G_X), c.field(G_X_USE));
     if constexpr (P::BIAS) {
       if (c.field(G_BIAS)) g.bias = c.a.fixed + (u64)c.field(G_BIAS) * 16;
     }
+    g.scale = c.field(G_NORM) ? 0.f : 1.f;
+    return g;
+  }
+
+  /// By the consumers.
+  static __device__ __forceinline__ void run(Cta& c) {
+    const View<X> x = view<X>(c, c.field(G_X), c.field(G_X_USE));
     const u32 norm = c.field(G_NORM);
-    g.scale = norm ? 0.f : 1.f;
-    const int blocks = (g.row1 - g.row0 + 7) >> 3;
-    if constexpr (P::PRIVATE)
-      run_private(c, g, x, norm, blocks);
-    else
+    if constexpr (P::PRIVATE) {
+      const int tile = c.field(G_TILE), row0 = (int)c.field(LO) * tile;
+      const int blocks = (min((int)c.field(HI) * tile, (int)c.field(G_N)) - row0 + 7) >> 3;
+      run_private(c, x, norm, blocks);
+      c.phase = (u32)(c.phase + blocks * P::SLICES) % WARPS;
+      c.block += blocks;
+    } else {
+      GemvRun g = prepare(c);
+      const int blocks = (g.row1 - g.row0 + 7) >> 3;
       run_shared(c, g, x, norm, blocks);
-    c.phase = (u32)(c.phase + blocks * P::SLICES) % WARPS;
-    c.block += blocks;
-    c.entry = (c.entry + blocks * PARTS_OF_BLOCK) % ENTRIES;
-    if constexpr (P::LEAVES_CANDIDATES) {
-      P::ending(g.end, [&](auto e) { candidates<decltype(e)>(c, g); });
+      c.phase = (u32)(c.phase + blocks * P::SLICES) % WARPS;
+      c.block += blocks;
+      c.entry = (c.entry + blocks * P::SLICES) % ENTRIES;
+      if constexpr (P::LEAVES_CANDIDATES) {
+        P::ending(g.end, [&](auto e) { candidates<decltype(e), false>(c, g); });
+        c.apart = false;
+      }
     }
   }
 
-  static __device__ __forceinline__ void run_private(Cta& c, GemvRun& g, const View<X>& x, u32 norm, int blocks) {
+  /// By the finishers.
+  static __device__ __forceinline__ void complete(Cta& c) {
+    GemvRun g = prepare(c);
+    const int blocks = (g.row1 - g.row0 + 7) >> 3, me = c.warp - WARPS - 1;
+    volatile u32* progress = reinterpret_cast<volatile u32*>(smem + PROGRESS) + me;
+    if constexpr (P::PRIVATE) {
+      int b = (u32)(me + FINISHERS - (g.row0 >> 3) % FINISHERS) % FINISHERS;  // always the same warp for the same rows
+      load_bias(c, g, g.row0 + b * 8);
+#pragma unroll 1
+      for (; b < blocks; b += FINISHERS) {
+        const u32 tag = c.block + b;
+        if (c.lane == 0) *progress = tag;
+        collect(c, g, g.row0 + b * 8, [&](int i) { return private_entry(tag, i); }, tag);
+        __syncwarp();
+        load_bias(c, g, g.row0 + (b + FINISHERS) * 8);
+      }
+    }
+    c.block += blocks;
+    if (c.lane == 0) *progress = c.block;
+    if constexpr (P::PRIVATE && P::LEAVES_CANDIDATES) {
+      P::ending(g.end, [&](auto e) { candidates<decltype(e), true>(c, g); });
+    }
+  }
+
+  static __device__ __forceinline__ void run_private(Cta& c, const View<X>& x, u32 norm, int blocks) {
     constexpr int PER = ceil_div(UNITS, 32);  // units of one slice that a lane polls
     constexpr int LOADS = TURNS * PER;
     const int slice = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase;
@@ -197,8 +235,6 @@ struct Gemv {
     };
     float w[LOADS][UNIT], v[LOADS][UNIT];
     load_norm(c, norm, w, column);
-    int own = (u32)(c.warp + WARPS - (g.row0 >> 3) % WARPS) % WARPS;  // first block that this warp finishes
-    load_bias(c, g, g.row0 + own * 8);
     fetch<X, LOADS>(c, x, v, column);
     AMK_FRESH(c);
     float z = 0.f;
@@ -218,7 +254,6 @@ struct Gemv {
       for (int j = 0; j < KEPT; j++) kept[j] = staged[j * 4];
     }
     if constexpr (P::NORM) z = warp_sum(z);
-    u32 entry = c.entry;
 #pragma unroll 1
     for (int b = 0; b < blocks; b++) {
       D d;
@@ -231,18 +266,12 @@ struct Gemv {
           d.add(slot, c.lane, [&](int j) { return staged[(i * D::CHUNKS + j) * 4]; });
         slot_free(c);
       }
-      const u32 tag = c.block + b, to = entry_address(entry + slice);
+      const u32 tag = c.block + b, to = private_entry(tag, slice);
+      while ((int)(tag - c.reached) >= LEAD) c.reached = slowest_finisher();  // the entry is free
       d.put(to, c.lane, tag);
       if constexpr (P::NORM) {
         if (c.lane == 4) entry_put(to + 64, z, tag);
       }
-      if (b == own) {
-        collect(c, g, g.row0 + b * 8, entry, tag);
-        own += WARPS;
-        load_bias(c, g, g.row0 + own * 8);
-      }
-      entry += WARPS;
-      if (entry >= ENTRIES) entry -= ENTRIES;
     }
   }
 
@@ -285,28 +314,29 @@ struct Gemv {
       slot_free(c);
       const u32 tag = c.block + b, entry = (c.entry + b * P::SLICES) % ENTRIES;
       d.put(entry_address(entry + s), c.lane, tag);
-      if (s == P::SLICES - 1) collect(c, g, g.row0 + b * 8, entry, tag);
+      if (s == P::SLICES - 1)
+        collect(c, g, g.row0 + b * 8, [&](int i) { return entry_address(entry + i); }, tag);
       load_bias(c, g, g.row0 + (t + WARPS) / P::SLICES * 8);
     }
     meet();
   }
 
-  /// The best of each tile, once all warps are done.
-  template <class E>
+  /// The best of each tile, once all warps that finish blocks are done.
+  template <class E, bool BY_FINISHERS>
   static __device__ __forceinline__ void candidates(Cta& c, GemvRun& g) {
     if constexpr (E::EPILOGUE == LOGITS) {
+      auto all = [] { BY_FINISHERS ? meet_finishers() : meet(); };
       if constexpr (E::WHOLE_BLOCKS) flush(g);
-      meet();
+      all();
       const int lo = c.field(LO), tiles = (int)c.field(HI) - lo;
       const View<typename E::Cand> cand = view<typename E::Cand>(c, c.field(G_CAND), c.field(G_CAND_USE));
 #pragma unroll 1
-      for (int i = c.thread(); i < tiles; i += THREADS) {
+      for (int i = BY_FINISHERS ? c.thread() - THREADS - 32 : c.thread(); i < tiles; i += BY_FINISHERS ? FINISHERS * 32 : THREADS) {
         const u64 k = tile_best()[i];
         put_two(cand, 2 * (lo + i), rank_value(k), (float)rank_row(k));
         tile_best()[i] = 0;
       }
-      meet();
-      c.apart = false;
+      all();
     }
   }
 };

@@ -1,6 +1,8 @@
 // Types, the kernel's arguments, and what every thread of an SM knows.
 //
-// Roles of a block: `WARPS` consumer warps run the SM's queue, one more warp (the loader) walks its weight stream.
+// Roles of a block: WARPS consumer warps run the SM's queue; one more warp, the loader, walks its weight stream; and
+// FINISHERS warps complete the row blocks that the consumers have multiplied. (Registers are allotted to four warps at a
+// time, so that finishers beside the loader cost nothing.)
 // Constants in capitals (WARPS, SLOTS, ...) are written by the emitter in front of this file.
 
 using u32 = unsigned int;
@@ -8,6 +10,8 @@ using u64 = unsigned long long;
 using bf16 = __nv_bfloat16;
 
 constexpr int THREADS = WARPS * 32;
+constexpr int FINISHERS = 3;
+constexpr int BLOCK_THREADS = THREADS + 32 + FINISHERS * 32;
 constexpr u32 ALL = 0xffffffffu;
 
 /// What the host passes. `turn` counts the steps of all earlier launches, so that epochs never recur.
@@ -45,6 +49,7 @@ struct Cta {
   u32 parity;    ///< and the parity of its lap
   int phase;     ///< number of the next slot of the stream, modulo WARPS
   u32 entry;     ///< next entry of the ring of partial sums
+  u32 reached;   ///< a block that all finishers have reached
   u32 block;     ///< row blocks so far, the tag of a partial sum
   bool apart;    ///< warps may still read their private part of the stage
 
@@ -56,6 +61,12 @@ __device__ __forceinline__ u32 shared(const void* p) { return (u32)__cvta_generi
 
 /// All consumer warps meet.
 __device__ __forceinline__ void meet() { asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory"); }
+
+/// All finisher warps meet.
+__device__ __forceinline__ void meet_finishers() { asm volatile("bar.sync 2, %0;" ::"n"(FINISHERS * 32) : "memory"); }
+
+/// Consumers and finishers meet, at the start and the end of a step.
+__device__ __forceinline__ void meet_step() { asm volatile("bar.sync 3, %0;" ::"n"(THREADS + FINISHERS * 32) : "memory"); }
 
 /// Start of an instruction that shares the stage between warps.
 __device__ __forceinline__ void enter(Cta& c) {

@@ -1,4 +1,5 @@
-// The kernel: set-up, the loader, and the token loop of the consumers. `dispatch` (emitted) runs one instruction.
+// The kernel: set-up, the loader, and the token loops of consumers and finishers. `dispatch` and `complete` (emitted) run
+// and finish one instruction.
 
 /// Lane i of the result holds field i of instruction `index`: the operands' fields, then OP, LO, HI, SYNC.
 __device__ __forceinline__ u32 load_record(int index, int lane) {
@@ -37,7 +38,7 @@ __device__ __forceinline__ void consume(Cta& c, int count, int slots) {
     const bool on = next_token(c, t);
     // one decision for all warps
     if (c.thread() == 0) *reinterpret_cast<volatile int*>(smem + STOP + 4) = on && *reinterpret_cast<volatile int*>(smem + GONE) == 0;
-    meet();
+    meet_step();
     c.apart = false;
     if (*reinterpret_cast<volatile int*>(smem + STOP + 4) == 0) break;
     u32 next = load_record(0, c.lane);
@@ -63,21 +64,43 @@ __device__ __forceinline__ void consume(Cta& c, int count, int slots) {
       slot_free(c);
     }
     c.phase = 0;
-    meet();
+    meet_step();
   }
   *reinterpret_cast<volatile int*>(smem + STOP) = 1;
+  if (t == c.a.steps) {  // the finishers wait for a word too
+    *reinterpret_cast<volatile int*>(smem + STOP + 4) = 0;
+    meet_step();
+  }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS + 32, 1) amk_kernel(const __grid_constant__ Args a) {
+__device__ __forceinline__ void finish_blocks(Cta& c, int count) {
+  for (int t = 0;; t++) {
+    c.pos = c.a.start + t;
+    c.turn = c.a.turn + t;
+    meet_step();
+    if (*reinterpret_cast<volatile int*>(smem + STOP + 4) == 0) return;
+    u32 next = load_record(0, c.lane);
+#pragma unroll 1
+    for (int i = 0; i < count; i++) {
+      c.record = next;
+      c.index = i;
+      if (i + 1 < count) next = load_record(i + 1, c.lane);
+      complete(c);
+    }
+    meet_step();
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 1) amk_kernel(const __grid_constant__ Args a) {
   const int sm = blockIdx.x, thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   const Stream stream = STREAMS[sm];
 #pragma unroll 1
-  for (int i = thread; i < (int)stream.instructions * 4; i += THREADS + 32)
+  for (int i = thread; i < (int)stream.instructions * 4; i += BLOCK_THREADS)
     reinterpret_cast<u32*>(smem + QUEUE_AT)[i] = QUEUES[stream.queue + i / 4][i % 4];
 #pragma unroll 1
-  for (int i = thread; i < ZEROED / 4; i += THREADS + 32) reinterpret_cast<u32*>(smem + ZERO_AT)[i] = 0;
+  for (int i = thread; i < ZEROED / 4; i += BLOCK_THREADS) reinterpret_cast<u32*>(smem + ZERO_AT)[i] = 0;
 #pragma unroll 1
-  for (int i = thread; i < LOCAL_BUFFERS; i += THREADS + 32)
+  for (int i = thread; i < LOCAL_BUFFERS; i += BLOCK_THREADS)
     reinterpret_cast<int*>(smem + LOCALS)[i] = LOCAL_FIRST[sm][i];
   if (thread == 0) ring_init();
   __syncthreads();
@@ -86,6 +109,9 @@ extern "C" __global__ void __launch_bounds__(THREADS + 32, 1) amk_kernel(const _
     stream_weights(a, a.stream + (u64)stream.from * 16, stream.slots, lane);
     return;
   }
-  Cta c{a, sm, warp, lane, 0, a.turn, 0, -1, 0, (u32)warp, 0, 0, 0, 1, false};
-  consume(c, stream.instructions, stream.padding);
+  Cta c{a, sm, warp, lane, 0, a.turn, 0, -1, 0, (u32)warp, 0, 0, 0, 0, 1, false};
+  if (warp < WARPS)
+    consume(c, stream.instructions, stream.padding);
+  else
+    finish_blocks(c, stream.instructions);
 }

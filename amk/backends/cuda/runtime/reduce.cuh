@@ -2,8 +2,11 @@
 //
 // A row block (8 rows) is computed by several warps, each over its own columns. Each leaves its 8 sums in an *entry* in
 // shared memory: 64-bit words of a value and the block's number, so that the warp that finishes the block polls the
-// values themselves and nobody needs a barrier. Entries are taken in turn from a ring of ENTRIES; that none is
-// overwritten before it was read follows from the weight ring: a warp that fills entry e has drained a slot that lies
+// values themselves and nobody needs a barrier.
+//
+// Entries of PRIVATE gemvs: LEAD blocks x WARPS; consumers look at the finishers' progress before they use one again.
+// Entries of other gemvs are taken in turn from a ring of ENTRIES, and a consumer finishes the block; that none is
+// overwritten before it was read follows from the weight ring: a warp that fills an entry has drained a slot that lies
 // less than SLOTS slots after every slot that some warp still holds, and a warp finishes a block before it frees a slot
 // of the next (ENTRIES = SLOTS + 4 * max(WARPS, slots of a block)).
 
@@ -12,6 +15,19 @@ constexpr int ENTRY_BYTES = 80;  ///< 8 sums, and the sum of squares of the colu
 __device__ __forceinline__ u32 entry_address(u32 entry) {
   if (entry >= ENTRIES) entry -= ENTRIES;
   return shared(smem + PARTS) + entry * ENTRY_BYTES;
+}
+
+__device__ __forceinline__ u32 private_entry(u32 block, int part) {
+  return shared(smem + PRIVATE_PARTS) + (block % LEAD * WARPS + part) * ENTRY_BYTES;
+}
+
+/// The first block that some finisher has not finished.
+__device__ __forceinline__ u32 slowest_finisher() {
+  const volatile u32* progress = reinterpret_cast<const volatile u32*>(smem + PROGRESS);
+  u32 first = progress[0];
+#pragma unroll
+  for (int i = 1; i < FINISHERS; i++) first = min(first, progress[i]);
+  return first;
 }
 
 __device__ __forceinline__ void entry_put(u32 address, float v, u32 tag) {
