@@ -1,0 +1,499 @@
+"""Cases with a history: failures of other systems and of earlier ones of our own, each as small as
+it can be, with what is right.
+
+`safe` is what a person works out on paper; tests hold the oracle and the verifier to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from amk.ir.kernels import (
+    Append,
+    Argmax,
+    Attention,
+    Binary,
+    Cache,
+    Embed,
+    Kernel,
+    Ref,
+    RmsNorm,
+    Weight,
+)
+from amk.ir.program import Buffer, KvCache, Program, Ring, Run, Signal, Tensor, Wait
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program, what is right, and why it is here."""
+
+    build: Callable[[], Program]
+    safe: bool
+    about: str
+    conservative: bool = False
+    """The verifier refuses it though it is safe: a rule of docs/IR_SPEC.md says so."""
+
+
+NAMED: dict[str, Case] = {}
+
+
+def case(
+    safe: bool, conservative: bool = False
+) -> Callable[[Callable[[], Program]], Callable[[], Program]]:
+    """Registers a case under its function's name, in kebab case."""
+
+    def register(build: Callable[[], Program]) -> Callable[[], Program]:
+        name = build.__name__.replace("_", "-")
+        NAMED[name] = Case(build, safe, build.__doc__ or "", conservative)
+        return build
+
+    return register
+
+
+N = 4
+"""Elements of every vector."""
+
+
+@dataclass
+class Sketch:
+    """A program in the making: vectors of N elements, kernels of one-element tiles."""
+
+    sms: int
+    p: Program = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.p = Program(
+            "case",
+            tensors={
+                "table": Tensor("table", (8, N), "f32"),
+                "norm": Tensor("norm", (N,), "f32"),
+            },
+            queues=[[] for _ in range(self.sms)],
+        )
+        self.vector("token", "flagged", 1, dtype="i32")
+
+    def vector(
+        self, name: str, space: str, length: int = N, uses: int = 1, dtype: str = "f32"
+    ) -> None:
+        self.p.buffers[name] = Buffer(name, space, length, dtype, uses)
+
+    def kernel(self, name: str, kernel: Kernel) -> None:
+        self.p.kernels[name] = kernel
+
+    def add(self, name: str, a: Ref, b: Ref, out: Ref) -> None:
+        """Elementwise: tile i reads and writes element i."""
+        self.kernel(name, Binary(N, 1, "add", a, b, out))
+
+    def norm(self, name: str, x: Ref, out: Ref) -> None:
+        """Every tile reads all of x."""
+        self.kernel(name, RmsNorm(N, 1, x, Weight("norm"), 1e-5, out))
+
+    def run(
+        self,
+        sm: int,
+        kernel: str,
+        lo: int = 0,
+        hi: int = N,
+        waits: dict[int, int] | None = None,
+        signals: dict[int, int] | None = None,
+    ) -> None:
+        w = tuple(Wait(c, n) for c, n in (waits or {}).items())
+        s = tuple(Signal(c, n) for c, n in (signals or {}).items())
+        top = max([*(waits or {}), *(signals or {}), self.p.counters - 1])
+        self.p.counters = top + 1
+        self.p.queues[sm].append(Run(kernel, lo, hi, w, s))
+
+    def begin(self, out: str, halves: int = 1, signal: bool = False) -> None:
+        """embed, on SM 0, or half of it each on SMs 0 and 1; arrival i on counter i."""
+        self.kernel("embed", Embed(N, 1, Ref("token"), Weight("table"), Ref(out)))
+        for i in range(halves):
+            part = {i: 1} if signal else None
+            self.run(i, "embed", i * N // halves, (i + 1) * N // halves, signals=part)
+
+    def end(self, sm: int, x: str, use: int = 0, waits: dict[int, int] | None = None) -> Program:
+        """argmax of x, which closes the step."""
+        self.kernel("argmax", Argmax(N, Ref(x, 0, use), Ref("token")))
+        self.run(sm, "argmax", 0, 1, waits)
+        return self.p
+
+
+def pipeline(space: str = "plain") -> Sketch:
+    """Two SMs, each with half of x and of y; element i of y needs element i of x alone."""
+    s = Sketch(2)
+    s.vector("x", space)
+    s.vector("y", "flagged")
+    s.begin("x", 2, signal=space == "plain")
+    s.add("add", Ref("x"), Ref("x"), Ref("y"))
+    return s
+
+
+# What a checker of whole buffers refuses
+
+
+@case(safe=True)
+def each_tile_waits_for_its_own() -> Program:
+    """Tiles start when their tiles are ready; a checker of whole buffers wants a join."""
+    s = pipeline()
+    s.run(0, "add", 2, 4, waits={1: 1})
+    s.run(1, "add", 0, 2, waits={0: 1})
+    return s.end(0, "y")
+
+
+@case(safe=True)
+def disjoint_tiles_share_a_counter() -> Program:
+    """Two writers, one counter, waited for in full."""
+    s = Sketch(2)
+    s.vector("x", "plain")
+    s.vector("y", "flagged")
+    s.kernel("embed", Embed(N, 1, Ref("token"), Weight("table"), Ref("x")))
+    s.run(0, "embed", 0, 2, signals={0: 1})
+    s.run(1, "embed", 2, 4, signals={0: 1})
+    s.norm("norm", Ref("x"), Ref("y"))
+    s.run(0, "norm", 0, 2, waits={0: 2})
+    s.run(1, "norm", 2, 4, waits={0: 2})
+    return s.end(0, "y")
+
+
+@case(safe=True)
+def read_covered_by_two_writers() -> Program:
+    """A read that no single write covers, but two together do."""
+    s = pipeline("flagged")
+    s.run(1, "add")
+    return s.end(1, "y")
+
+
+@case(safe=True)
+def redundant_waits() -> Program:
+    """Waits that queue order, or another wait, implies."""
+    s = pipeline()
+    s.run(0, "add", 0, 2, waits={0: 1, 1: 1})
+    s.run(1, "add", 2, 4, waits={0: 1, 1: 1})
+    return s.end(0, "y", waits={0: 1, 1: 1})
+
+
+@case(safe=True)
+def memory_reused_after_its_last_reader() -> Program:
+    """x and z are one buffer; z is written by whoever has seen that x was read."""
+    s = Sketch(2)
+    s.vector("x", "flagged", uses=2)
+    s.vector("y", "flagged")
+    s.begin("x")
+    s.norm("up", Ref("x"), Ref("y"))
+    s.run(1, "up")
+    s.norm("down", Ref("y"), Ref("x", 0, 1))
+    s.run(0, "down")
+    return s.end(1, "x", 1)
+
+
+@case(safe=True)
+def first_of_two_arrivals_of_one_sm() -> Program:
+    """A partial threshold, exact because one SM makes both arrivals, in order."""
+    s = Sketch(2)
+    s.vector("x", "plain")
+    s.vector("y", "flagged")
+    s.kernel("embed", Embed(N, 1, Ref("token"), Weight("table"), Ref("x")))
+    s.run(0, "embed", 0, 2, signals={0: 1})
+    s.run(0, "embed", 2, 4, signals={0: 1})
+    s.add("add", Ref("x"), Ref("x"), Ref("y"))
+    s.run(1, "add", 0, 2, waits={0: 1})
+    s.run(0, "add", 2, 4)
+    return s.end(1, "y")
+
+
+# Failures of other systems
+
+
+@case(safe=False)
+def residual_edge_stripped() -> Program:
+    """Edges of the residual stream were dropped by layer, though events are per tile: the tile of
+    another SM is read without waiting for it."""
+    s = pipeline()
+    s.run(0, "add", 0, 3)
+    s.run(1, "add", 3, 4)
+    return s.end(0, "y")
+
+
+@case(safe=False)
+def only_the_first_edge_has_an_event() -> Program:
+    """Two edges lead from one operator to another; only the first carried its event."""
+    s = Sketch(3)
+    s.vector("x", "plain")
+    s.vector("y", "flagged")
+    s.begin("x", 2, signal=True)
+    s.norm("norm", Ref("x"), Ref("y"))
+    s.run(2, "norm", waits={0: 1})
+    return s.end(0, "y")
+
+
+@case(safe=False)
+def finite_capacity_deadlock() -> Program:
+    """One slot for two values, consumed in the other order: a schedule verifier that did not model
+    the slot accepted it."""
+    s = Sketch(2)
+    s.vector("slot", "plain", uses=2)
+    s.vector("a", "local")
+    s.vector("b", "local")
+    s.vector("y", "flagged")
+    s.kernel("embed", Embed(N, 1, Ref("token"), Weight("table"), Ref("slot")))
+    s.kernel("again", Embed(N, 1, Ref("token"), Weight("table"), Ref("slot", 0, 1)))
+    s.run(0, "embed", signals={0: 1})
+    s.run(0, "again", waits={2: 1}, signals={1: 1})
+    s.add("second", Ref("slot", 0, 1), Ref("slot", 0, 1), Ref("b"))
+    s.add("first", Ref("slot"), Ref("slot"), Ref("a"))
+    s.add("both", Ref("a"), Ref("b"), Ref("y"))
+    s.run(1, "second", waits={1: 1})
+    s.run(1, "first", waits={0: 1}, signals={2: 1})
+    s.run(1, "both")
+    return s.end(0, "y")
+
+
+@case(safe=False)
+def in_order_queues_cross() -> Program:
+    """The graph of dependences has no cycle; the two queues have."""
+    s = Sketch(2)
+    for name in ("x", "a", "b", "y"):
+        s.vector(name, "flagged")
+    s.begin("x", 2)
+    s.norm("a", Ref("x"), Ref("a"))
+    s.norm("b", Ref("x"), Ref("b"))
+    s.norm("of_a", Ref("a"), Ref("y"))
+    s.vector("z", "flagged")
+    s.add("of_b", Ref("b"), Ref("b"), Ref("z"))
+    s.run(0, "of_a")
+    s.run(0, "b")
+    s.run(1, "of_b")
+    s.run(1, "a")
+    s.vector("sum", "flagged")
+    s.add("sum", Ref("y"), Ref("z"), Ref("sum"))
+    s.run(0, "sum")
+    return s.end(0, "sum")
+
+
+@case(safe=False)
+def tile_past_the_grid() -> Program:
+    """Out of bounds by one tile."""
+    s = pipeline("flagged")
+    s.run(0, "add", 0, 2)
+    s.run(1, "add", 2, 5)
+    return s.end(0, "y")
+
+
+@case(safe=False)
+def read_that_nobody_covers() -> Program:
+    """One element of what is read was never written."""
+    s = pipeline()
+    s.run(0, "add", 0, 2, waits={1: 1})
+    s.run(1, "add", 3, 4)
+    return s.end(0, "y")
+
+
+@case(safe=False)
+def plain_read_that_nobody_covers() -> Program:
+    """The same in memory that does not even block."""
+    s = Sketch(1)
+    s.vector("x", "plain")
+    s.vector("y", "flagged")
+    s.kernel("embed", Embed(N, 1, Ref("token"), Weight("table"), Ref("x")))
+    s.run(0, "embed", 0, 3)
+    s.add("add", Ref("x"), Ref("x"), Ref("y"))
+    s.run(0, "add")
+    return s.end(0, "y")
+
+
+@case(safe=False)
+def output_is_a_weight() -> Program:
+    """A kernel writes to an immutable tensor."""
+    s = pipeline("flagged")
+    s.add("add", Ref("x"), Ref("x"), Ref("norm"))
+    s.run(0, "add")
+    return s.end(0, "x")
+
+
+@case(safe=False)
+def buffer_too_small() -> Program:
+    """A page with room for less than is written to it."""
+    s = pipeline("flagged")
+    s.run(0, "add")
+    s.vector("y", "flagged", N - 1)
+    return s.end(0, "y")
+
+
+@case(safe=False)
+def counter_set_in_advance() -> Program:
+    """Something that comes too early makes the arrival that others wait for."""
+    s = Sketch(2)
+    s.vector("x", "plain")
+    s.vector("y", "flagged")
+    s.vector("z", "local")
+    s.begin("x")
+    s.kernel("early", Embed(N, 1, Ref("token"), Weight("table"), Ref("z")))
+    s.run(1, "early", signals={0: 1})
+    s.norm("norm", Ref("x"), Ref("y"))
+    s.run(1, "norm", waits={0: 1})
+    return s.end(1, "y")
+
+
+# Bugs that were met while performance was measured
+
+
+def with_ring(ring: Ring) -> Program:
+    s = pipeline("flagged")
+    s.run(0, "add")
+    return replace(s.end(0, "y"), ring=ring)
+
+
+@case(safe=False)
+def ring_slot_with_two_consumers() -> Program:
+    """40 slots and 14 warps: a parity wait one lap behind passes early."""
+    return with_ring(Ring(40, 16, 1, 14, 10))
+
+
+@case(safe=False)
+def ring_of_less_than_a_lap() -> Program:
+    """14 warps that take 4 slots each look 56 slots ahead, in a ring of 40."""
+    return with_ring(Ring(40, 16, 4, 56, 10))
+
+
+@case(safe=False)
+def epochs_recur() -> Program:
+    """Epochs that begin anew over a buffer that still holds them."""
+    s = pipeline("flagged")
+    s.run(0, "add")
+    s.vector("x", "flagged", uses=2**16)
+    return s.end(0, "y")
+
+
+@case(safe=True)
+def ring_of_whole_laps() -> Program:
+    """42 slots and 14 warps."""
+    return with_ring(Ring(42, 16, 7, 14, 3))
+
+
+# What decides between order and visibility
+
+
+@case(safe=False)
+def a_flagged_word_releases_nothing() -> Program:
+    """Plain data, announced by a flagged word: its reader knows the order, and may see old data."""
+    s = Sketch(2)
+    s.vector("x", "plain")
+    s.vector("word", "flagged")
+    s.vector("seen", "local")
+    s.vector("y", "flagged")
+    s.begin("x")
+    s.add("announce", Ref("x"), Ref("x"), Ref("word"))
+    s.run(0, "announce")
+    s.add("look", Ref("word"), Ref("word"), Ref("seen"))
+    s.run(1, "look")
+    s.norm("norm", Ref("x"), Ref("y"))
+    s.run(1, "norm")
+    return s.end(1, "y")
+
+
+@case(safe=False)
+def token_overtaken() -> Program:
+    """Nothing ties a step to the one before: a fast SM overwrites x while a slow one reads it."""
+    s = Sketch(2)
+    s.vector("own", "local", 1, dtype="i32")
+    s.vector("x", "flagged")
+    s.vector("y", "flagged")
+    s.vector("z", "local", 1)
+    s.kernel("embed", Embed(N, 1, Ref("own"), Weight("table"), Ref("x")))
+    s.run(0, "embed")
+    s.kernel("pick", Argmax(N, Ref("x"), Ref("own")))
+    s.run(0, "pick", 0, 1)
+    s.add("add", Ref("x"), Ref("x"), Ref("y"))
+    s.run(1, "add")
+    return s.end(1, "y")
+
+
+@case(safe=False)
+def half_a_word_at_the_end() -> Program:
+    """The last tile begins in the middle of a flagged word of two elements."""
+    s = Sketch(1)
+    s.vector("x", "flagged")
+    s.vector("y", "flagged", N + 1, dtype="bf16")
+    s.vector("z", "flagged")
+    s.begin("x")
+    s.add("add", Ref("x"), Ref("x"), Ref("y", 1))
+    s.run(0, "add")
+    s.add("more", Ref("y", 1), Ref("y", 1), Ref("z"))
+    s.run(0, "more")
+    return s.end(0, "z")
+
+
+def merging(before: str, overwriter: str = "norm") -> Sketch:
+    """SM 1 merges a partial result that SM 0 writes, from position 2 on; SM 2 then overwrites it.
+
+    One head; the second split is no attention tile but an ordinary kernel, which writes always.
+    """
+    s = Sketch(3)
+    for name in ("x", "out", "y"):
+        s.vector(name, "flagged")
+    s.vector("part", before, N + 2, uses=2)
+    s.p.caches["kv"] = KvCache("kv", 16, 1, N, "f32")
+    s.begin("x")
+    s.kernel("append", Append(1, N, Ref("x"), Ref("x"), Cache("kv")))
+    s.run(1, "append", 0, 1)
+    s.p.tensors["long"] = Tensor("long", (N + 2,), "f32")
+    s.p.tensors["wide"] = Tensor("wide", (8, N + 2), "f32")
+    s.kernel("part", Embed(N + 2, 1, Ref("token"), Weight("wide"), Ref("part")))
+    s.run(0, "part", 0, N + 2)
+    attention = Attention(
+        1, 1, N, Ref("x"), Ref("out"), Cache("kv"), 1.0, None, None, 2, 2, Ref("part")
+    )
+    s.kernel("merge", attention)
+    s.run(1, "merge", 0, 1)
+    s.vector("held", "local", N + 2)
+    s.vector("last", "flagged", N + 2)
+    s.kernel("keep", Embed(N + 2, 1, Ref("token"), Weight("wide"), Ref("held")))
+    s.add("mix", Ref("out"), Ref("out"), Ref("y"))
+    s.run(2, "mix")
+    s.run(2, "keep", 0, N + 2)
+    s.kernel("over", Binary(N + 2, 1, "add", Ref("held"), Ref("held"), Ref("part", 0, 1)))
+    s.run(2, "over", 0, N + 2)
+    s.kernel(
+        "use", Binary(N + 2, 1, "add", Ref("part", 0, 1), Ref("part", 0, 1), Ref("last"))
+    )
+    s.run(0, "use", 0, N + 2)
+    return s
+
+
+@case(safe=False)
+def a_read_that_does_not_happen_sees_nothing() -> Program:
+    """Below position 2 the merge does not read, so nothing says that the first write is done when
+    the second is made."""
+    s = merging("flagged")
+    s.kernel("argmax", Argmax(N + 2, Ref("last"), Ref("token")))
+    s.run(0, "argmax", 0, 1)
+    return s.p
+
+
+# Where the verifier is conservative
+
+
+@case(safe=True, conservative=True)
+def arrivals_of_two_steps_mix() -> Program:
+    """Arrivals of one counter from two SMs, of which one may run a step ahead of the other; what
+    the waiter reads comes from the one that cannot."""
+    s = Sketch(2)
+    s.vector("x", "plain")
+    s.vector("y", "flagged")
+    s.vector("own", "local", 1, dtype="i32")
+    s.vector("it", "local")
+    s.kernel("free", Embed(N, 1, Ref("own"), Weight("table"), Ref("it")))
+    s.kernel("next", Argmax(N, Ref("it"), Ref("own")))
+    s.kernel("embed", Embed(N, 1, Ref("token"), Weight("table"), Ref("x")))
+    s.run(0, "embed", signals={0: 2})
+    s.run(1, "free", signals={0: 1})
+    s.run(1, "next", 0, 1)
+    s.add("add", Ref("x"), Ref("x"), Ref("y"))
+    s.run(1, "add", waits={0: 3})
+    return s.end(0, "y")
+
+
+@case(safe=True, conservative=True)
+def ring_whose_copies_cannot_overtake() -> Program:
+    """Slots change hands, but with one copy in flight no lap is missed."""
+    return with_ring(Ring(4, 16, 1, 3, 1))

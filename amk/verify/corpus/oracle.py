@@ -1,0 +1,501 @@
+"""The ground truth: whether any execution of a program goes wrong, worked out from what it does.
+
+The verifier follows vector clocks through one greedy run. The oracle asks another question, and
+shares no code with it: *what can happen without x?* A program is unrolled for a few steps from a
+concrete position. Everything in it is monotone: a counter that is high enough stays so, a word that
+has come stays until it is overwritten, and an overwriting that comes too early is itself the fault
+that is looked for. So the instructions that can run while x is held back forever are found by
+running whatever can run, and x comes before y in *every* execution exactly if y is not among them.
+All x are held back at once, one bit of an integer each.
+
+Two answers per instruction y, each the largest solution of its equations:
+
+  before  the instructions whose reads are done whenever those of y are. y needs the instruction
+          ahead of it on its SM, the writers of the flagged words that it polls, and for each wait
+          so many arrivals that the others do not suffice, whatever step they are from
+  known   the instructions whose writes y can see: those ahead of it on its SM, and what a wait must
+          have acquired, because the arrivals that do not carry it do not suffice. Flagged words
+          carry nothing but themselves
+
+Faults follow from the definition of memory: a read must find the value that it means. Guarded
+accesses are simply there or not, since the position is known; every position where that changes is
+tried.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from amk.ir.kernels import Access, CacheAccess
+from amk.ir.program import Program
+from amk.verify.corpus.ringmachine import ring_fault
+from amk.verify.corpus.wellformed import malformed
+
+STEPS = 3
+"""Steps of the unrolled launch: one more than the verifier takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong; `kind` is one of malformed, ring, deadlock, coverage, race."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """An instruction in one step of the unrolled launch."""
+
+    sm: int
+    index: int
+    step: int
+    kernel: str
+
+    def __str__(self) -> str:
+        return f"instruction {self.index} of SM {self.sm} (@{self.kernel}) in step {self.step}"
+
+
+Value = tuple[int, int]
+"""Step and use. The step is -1 for what the host wrote."""
+
+
+@dataclass(slots=True)
+class Spot:
+    """Elements of a buffer that are always touched together: who writes and reads which value."""
+
+    name: str
+    writers: dict[Value, int]
+    readers: dict[Value, int]
+    """Masks of instructions."""
+
+
+CAUTIONS = ("guarded", "arrivals", "ring")
+"""Where the verifier is deliberately conservative: docs/IR_SPEC.md says why."""
+
+
+def judge(p: Program, cautions: tuple[str, ...] = ()) -> Fault | None:
+    """What goes wrong in some execution of a program; None when it is safe.
+
+    With `cautions`, what cannot be excluded by reasoning that is restricted so:
+    guarded   a poll that happens from a position on only orders nothing
+    arrivals  a wait orders only arrivals that it could not do without if all others of its step
+              came and none of any other step; and none on a counter whose arrivals of one step may
+              mix with those of the next
+    ring      a slot with two consumers is a fault even where copies cannot overtake each other
+    """
+    problem = malformed(p)
+    if problem:
+        return Fault("malformed", problem)
+    if p.ring and (problem := ring_fault(p.ring)):
+        return Fault("ring", problem)
+    if p.ring and "ring" in cautions and p.ring.slots % p.ring.consumers:
+        return Fault("ring", "a slot has two consumers")
+    for start in positions(p):
+        alone = Execution(p, 1, start).deadlock()
+        fault = alone or Execution(p, min(STEPS, rows(p) - start), start, cautions).fault()
+        if fault:
+            return fault
+    return None
+
+
+def rows(p: Program) -> int:
+    """Positions that there are."""
+    return min((c.rows for c in p.caches.values()), default=1 << 30)
+
+
+def positions(p: Program) -> list[int]:
+    """First positions of launches that together see every guarded access come and go."""
+    starts = {0}
+    for queue in p.queues:
+        for run in queue:
+            for a in p.accesses(run):
+                if isinstance(a, Access) and a.since > 0:
+                    starts.add(a.since - 1)
+                elif isinstance(a, CacheAccess) and a.splits > 1:
+                    starts |= {a.split * a.chunk - 1, a.splits * a.chunk - 1}
+    return sorted(s for s in starts if 0 <= s < rows(p))
+
+
+class Execution:
+    """All executions of `steps` steps from position `start`."""
+
+    def __init__(self, p: Program, steps: int, start: int, cautions: tuple[str, ...] = ()):
+        self.p, self.steps, self.start, self.cautions = p, steps, start, cautions
+        self.twice: str | None = None
+        self.guarded: dict[int, set[int]] = {}
+        """Instruction -> those whose words it polls from some position on only."""
+        self.mixed: set[int] = set()
+        """Counters that order nothing, to a cautious eye."""
+        self.all: list[Instruction] = []
+        self.at: dict[tuple[int, int, int], int] = {}
+        for sm, queue in enumerate(p.queues):
+            for step in range(steps):
+                for index, run in enumerate(queue):
+                    self.at[sm, step, index] = len(self.all)
+                    self.all.append(Instruction(sm, index, step, run.kernel))
+        self.full = (1 << len(self.all)) - 1
+        self.accesses = {
+            (run.kernel, run.lo, run.hi): list(p.accesses(run))
+            for queue in p.queues
+            for run in queue
+        }
+        self.arrivals: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        """Counter -> (instruction, amount)."""
+        for n, x in enumerate(self.all):
+            for s in p.queues[x.sm][x.index].signals:
+                self.arrivals[s.counter].append((n, s.amount))
+        self.spots = {
+            b.name: self.spots_of(b.name) for b in p.buffers.values() if b.space != "local"
+        }
+        self.needs = [self.needed(n) for n in range(len(self.all))]
+
+    def active(self, n: int) -> Iterator[Access | CacheAccess]:
+        """What an instruction really touches, at its position."""
+        x = self.all[n]
+        run = self.p.queues[x.sm][x.index]
+        for a in self.accesses[run.kernel, run.lo, run.hi]:
+            if isinstance(a, CacheAccess) or (
+                isinstance(a, Access) and self.start + x.step >= a.since
+            ):
+                yield a
+
+    def spots_of(self, buffer: str) -> list[tuple[int, int, Spot]]:
+        """The shared buffer cut where accesses begin or end: (first element, end, who)."""
+        touched = [
+            (n, a)
+            for n in range(len(self.all))
+            for a in self.active(n)
+            if isinstance(a, Access) and a.buffer == buffer
+        ]
+        cuts = sorted({end for _, a in touched for end in (a.lo, a.hi)})
+        number = {cut: i for i, cut in enumerate(cuts)}
+        spots = [
+            (lo, hi, Spot(f"@{buffer}[{lo}:{hi}]", {}, defaultdict(int)))
+            for lo, hi in zip(cuts, cuts[1:], strict=False)
+        ]
+        for n, a in touched:
+            value = (self.all[n].step - a.previous, a.use)
+            for _, _, spot in spots[number[a.lo] : number[a.hi]]:
+                if not a.write:
+                    spot.readers[value] |= 1 << n
+                elif value in spot.writers:
+                    other = self.all[spot.writers[value]]
+                    self.twice = f"{self.all[n]} writes {spot.name}, which {other} writes too"
+                else:
+                    spot.writers[value] = n
+        return spots
+
+    def needed(self, n: int) -> tuple[list[int], list[tuple[int, int]]]:
+        """What an instruction cannot do without: other instructions (-1: one that there is not),
+        and counters with their targets."""
+        x = self.all[n]
+        run = self.p.queues[x.sm][x.index]
+        others, guarded, sure = set[int](), set[int](), set[int]()
+        ahead = self.ahead(n)
+        if ahead is not None:
+            others.add(ahead)
+            sure.add(ahead)
+        for a in self.active(n):
+            if not isinstance(a, Access) or a.write:
+                continue
+            step = x.step - a.previous
+            if self.p.buffers[a.buffer].space == "flagged" and step >= 0:
+                covered = a.lo
+                polled: set[int] = set()
+                for lo, hi, spot in self.spots[a.buffer]:
+                    if a.lo <= lo and hi <= a.hi:
+                        polled.add(spot.writers.get((step, a.use), -1))
+                        covered = hi
+                if covered < a.hi:
+                    polled.add(-1)
+                others |= polled
+                (guarded if a.since > 0 else sure).update(polled)
+        targets: list[tuple[int, int]] = []
+        for w in run.waits:
+            total = sum(amount for _, amount in self.arrivals[w.counter]) // self.steps
+            targets.append((w.counter, w.threshold + (total * x.step if w.scaled else 0)))
+        if "guarded" in self.cautions:
+            self.guarded[n] = guarded - sure
+        return sorted(others), targets
+
+    def ahead(self, n: int) -> int | None:
+        """The instruction before this one on its SM."""
+        return n - 1 if n and self.all[n - 1].sm == self.all[n].sm else None
+
+    # What can happen at all
+
+    def run(self) -> list[int]:
+        """The instructions that can run, in an order in which they can."""
+        done: list[int] = []
+        ran = [False] * len(self.all)
+        counts: dict[int, int] = defaultdict(int)
+        more = True
+        while more:
+            more = False
+            for n, x in enumerate(self.all):
+                others, targets = self.needs[n]
+                if (
+                    not ran[n]
+                    and all(m >= 0 and ran[m] for m in others)
+                    and all(counts[c] >= target for c, target in targets)
+                ):
+                    ran[n] = more = True
+                    done.append(n)
+                    for s in self.p.queues[x.sm][x.index].signals:
+                        counts[s.counter] += s.amount
+        return done
+
+    def deadlock(self) -> Fault | None:
+        ran = set(self.run())
+        stuck = next((x for n, x in enumerate(self.all) if n not in ran), None)
+        return stuck and Fault("deadlock", f"{stuck} never runs")
+
+    # What happens before what
+
+    def necessary(self, arrivals: Iterable[tuple[int, int]], target: int, among: int) -> int:
+        """Which of the instructions `among` block so many arrivals that the others miss the target.
+
+        An arrival is the mask of what it cannot come without, and its amount.
+        """
+        spare, rest = -target, list[tuple[int, int]]()
+        union = 0
+        for mask, amount in arrivals:
+            if mask & among != among:
+                spare += amount
+                rest.append((mask & among, amount))
+                union |= mask
+        if spare < 0:
+            return among
+        if spare == 0 or all(amount > spare for _, amount in rest):
+            return union & among
+        blocked = [among] + [0] * (spare + 1)
+        for mask, amount in rest:
+            for j in range(spare + 1, 0, -1):
+                blocked[j] |= blocked[max(j - amount, 0)] & mask
+        return blocked[spare + 1]
+
+    def solve(self, order: list[int]) -> tuple[list[int], list[int]]:
+        """`before` and `known` of each instruction, as masks."""
+        before = [self.full] * len(self.all)
+        changed = True
+        while changed:
+            changed = False
+            for n in order:
+                others, targets = self.needs[n]
+                mask = 1 << n
+                for m in others:
+                    if m not in self.guarded.get(n, ()):
+                        mask |= before[m]
+                for counter, target in targets:
+                    arrivals = [(before[m], amount) for m, amount in self.arrivals[counter]]
+                    mask |= self.gained(n, counter, target, before[n], arrivals)
+                if mask != before[n]:
+                    before[n], changed = mask, True
+        known = [self.full] * len(self.all)
+        changed = True
+        while changed:
+            changed = False
+            for n in order:
+                ahead = self.ahead(n)
+                mask = 0 if ahead is None else known[ahead] | 1 << ahead
+                for counter, target in self.needs[n][1]:
+                    arrivals = [
+                        (self.full if before[m] >> n & 1 else known[m] | 1 << m, amount)
+                        for m, amount in self.arrivals[counter]
+                    ]
+                    mask |= self.gained(n, counter, target, known[n], arrivals)
+                if mask != known[n]:
+                    known[n], changed = mask, True
+        if "arrivals" in self.cautions:
+            mixed = {c for c in self.arrivals if self.mixes(c, before)}
+            if not mixed <= self.mixed:
+                self.mixed |= mixed
+                return self.solve(order)
+        return before, known
+
+    def gained(
+        self, n: int, counter: int, target: int, among: int, arrivals: list[tuple[int, int]]
+    ) -> int:
+        """What a wait cannot be over without. `arrivals` are those of the counter, in order."""
+        if "arrivals" not in self.cautions:
+            return self.necessary(arrivals, target, among)
+        if counter in self.mixed:
+            return 0
+        total = sum(amount for _, amount in self.arrivals[counter]) // self.steps
+        # A wait that is not scaled speaks of the first step; in a later one it orders nothing
+        # unless it needs all of that.
+        step, rest = divmod(target - 1, total) if total else (0, 0)
+        if step < self.all[n].step and rest + 1 < total:
+            return 0
+        mask, mine = 0, self.arrivals[counter]
+        for (m, _), (carried, _) in zip(mine, arrivals, strict=True):
+            x = self.all[m]
+            behind = sum(
+                amount
+                for other, amount in mine
+                if other >= m and (self.all[other].sm, self.all[other].step) == (x.sm, x.step)
+            )
+            if x.step == step and total - behind < rest + 1:
+                mask |= carried
+        return mask & among
+
+    def mixes(self, counter: int, before: list[int]) -> bool:
+        """Whether an arrival may come ahead of one of the step before."""
+        mine = [m for m, _ in self.arrivals[counter]]
+        return any(
+            self.all[a].step + 1 == self.all[b].step and not before[b] >> a & 1
+            for a in mine
+            for b in mine
+        )
+
+    # Faults
+
+    def fault(self) -> Fault | None:
+        if self.twice:
+            return Fault("coverage", self.twice)
+        fault = self.deadlock()
+        if fault:
+            return fault
+        self.before, self.known = self.solve(self.run())
+        return self.locals() or self.outputs() or self.shared() or self.caches()
+
+    def locals(self) -> Fault | None:
+        """Local memory holds what its SM's queue has left there."""
+        for sm, queue in enumerate(self.p.queues):
+            holds: dict[tuple[str, int], Value] = {}
+            for step in range(self.steps):
+                for index in range(len(queue)):
+                    n = self.at[sm, step, index]
+                    touched = [
+                        a
+                        for a in self.active(n)
+                        if isinstance(a, Access) and self.p.buffers[a.buffer].space == "local"
+                    ]
+                    for a in touched:
+                        value = (step - a.previous, a.use)
+                        for e in range(a.lo, a.hi):
+                            if not a.write and value[0] >= 0 and holds.get((a.buffer, e)) != value:
+                                what = f"{self.all[n]} reads @{a.buffer}[{e}]"
+                                return Fault("coverage", f"{what}, which does not hold that value")
+                    for a in touched:
+                        if a.write:
+                            for e in range(a.lo, a.hi):
+                                if holds.get((a.buffer, e)) == (step, a.use):
+                                    what = f"{self.all[n]} writes @{a.buffer}[{e}]"
+                                    return Fault("coverage", f"{what} a second time")
+                                holds[a.buffer, e] = (step, a.use)
+        return None
+
+    def outputs(self) -> Fault | None:
+        """A value that no instruction reads is for the host, who takes all of it."""
+        read: set[tuple[str, int]] = set()
+        written: dict[tuple[str, int], int] = defaultdict(int)
+        for accesses in self.accesses.values():
+            for a in accesses:
+                if isinstance(a, Access) and not a.write:
+                    read.add((a.buffer, a.use))
+        for buffer, spots in self.spots.items():
+            for lo, hi, spot in spots:
+                for value in spot.writers:
+                    if value[0] == 0:
+                        written[buffer, value[1]] += hi - lo
+        for (buffer, use), size in written.items():
+            if (buffer, use) not in read and size < self.p.buffers[buffer].length:
+                return Fault("coverage", f"only {size} elements of output @{buffer} are written")
+        return None
+
+    def shared(self) -> Fault | None:
+        for buffer, spots in self.spots.items():
+            flagged = self.p.buffers[buffer].space == "flagged"
+            done: set[tuple[tuple[tuple[Value, int], ...], ...]] = set()
+            for _, _, spot in spots:
+                key = (tuple(spot.writers.items()), tuple(spot.readers.items()))
+                if key not in done:
+                    done.add(key)
+                    fault = self.spot(spot, flagged)
+                    if fault:
+                        return fault
+        return None
+
+    def spot(self, spot: Spot, flagged: bool) -> Fault | None:
+        """Every read of these elements finds what it means, and writes come one after another."""
+        for value, readers in spot.readers.items():
+            writer = spot.writers.get(value)
+            if value[0] >= 0 and not flagged:
+                for n in self.members(readers):
+                    if writer is None:
+                        what = f"{self.all[n]} reads {spot.name}, which nobody writes"
+                        return Fault("coverage", what)
+                    if not self.known[n] >> writer & 1:
+                        what = f"{self.all[n]} reads {spot.name}, written by {self.all[writer]}"
+                        return Fault("race", f"{what}, without having acquired that")
+            for other, overwriter in spot.writers.items():
+                if other == value or (
+                    writer is not None and self.written_before(spot, other, overwriter, writer)
+                ):
+                    continue
+                late = readers & ~self.before[overwriter]
+                if late:
+                    reader = self.all[next(self.members(late))]
+                    what = f"{self.all[overwriter]} may overwrite {spot.name} before {reader}"
+                    return Fault("race", f"{what} has read it")
+        writers = list(spot.writers.items())
+        for i, (v, a) in enumerate(writers):
+            for w, b in writers[i + 1 :]:
+                if not (self.written_before(spot, v, a, b) or self.written_before(spot, w, b, a)):
+                    what = f"{self.all[a]} and {self.all[b]} write {spot.name} in either order"
+                    return Fault("race", what)
+        return None
+
+    def written_before(self, spot: Spot, value: Value, first: int, then: int) -> bool:
+        """Whether a write is in place before another: same SM, known to it, or read before it."""
+        a, b = self.all[first], self.all[then]
+        if a.sm == b.sm:
+            return first < then
+        seen = spot.readers.get(value, 0) & self.before[then]
+        return bool(self.known[then] >> first & 1 or seen)
+
+    @staticmethod
+    def members(mask: int) -> Iterator[int]:
+        while mask:
+            low = mask & -mask
+            yield low.bit_length() - 1
+            mask ^= low
+
+    def caches(self) -> Fault | None:
+        """Row `pos` is written once a step, and read by those who know of it."""
+        written: dict[tuple[str, int, int], int] = {}
+        for n, x in enumerate(self.all):
+            row = self.start + x.step
+            for a in self.active(n):
+                if isinstance(a, CacheAccess) and a.write and row in rows_of(a, row):
+                    for head in range(a.lo, a.hi):
+                        if written.setdefault((a.cache, head, row), n) != n:
+                            what = f"row {row} of head {head} of @{a.cache}"
+                            return Fault("coverage", f"{x} writes {what}, which is written already")
+        for n, x in enumerate(self.all):
+            for a in self.active(n):
+                if not isinstance(a, CacheAccess) or a.write:
+                    continue
+                for row in rows_of(a, self.start + x.step):
+                    for head in range(a.lo, a.hi):
+                        if row < self.start:
+                            continue
+                        writer = written.get((a.cache, head, row))
+                        what = f"{x} reads row {row} of head {head} of @{a.cache}"
+                        if writer is None:
+                            return Fault("coverage", f"{what}, which nobody writes")
+                        if writer != n and not self.known[n] >> writer & 1:
+                            text = f"{what}, written by {self.all[writer]}"
+                            return Fault("race", f"{text}, without having acquired that")
+        return None
+
+
+def rows_of(a: CacheAccess, pos: int) -> list[int]:
+    """The rows up to `pos` that an access takes."""
+    if a.splits <= 1:
+        return list(range(pos + 1))
+    return [r for r in range(pos + 1) if r // a.chunk % a.splits == a.split]

@@ -1,0 +1,162 @@
+"""What is no program: the definitions of docs/IR_SPEC.md, read once more and written down apart.
+
+Nothing here runs anything. A program that passes has a meaning, safe or not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from amk.ir.kernels import (
+    Access,
+    Append,
+    Argmax,
+    Attention,
+    Binary,
+    CacheAccess,
+    Embed,
+    Gemv,
+    Kernel,
+    Ref,
+    RmsNorm,
+    Rope,
+    WeightAccess,
+)
+from amk.ir.program import Program
+
+STEPS = 2**17
+"""Steps that epochs and counters of 32 bits must last."""
+SHARED = 227 * 1024
+BYTES = {"f32": 4, "bf16": 2, "i32": 4}
+
+
+def malformed(p: Program) -> str | None:
+    """The first thing that makes a program meaningless; None when it has a meaning."""
+    return next(_problems(p), None)
+
+
+def _problems(p: Program) -> Iterator[str]:
+    if not p.queues or not all(p.queues):
+        yield "an SM has nothing to run"
+    for name, k in p.kernels.items():
+        for problem in (*k.problems(), *_operands(p, k)):
+            yield f"@{name}: {problem}"
+            return
+        yield from (f"@{name} {problem}" for problem in _reach(p, k, 0, k.grid))
+    arrivals: Counter[int] = Counter()
+    for queue in p.queues:
+        for run in queue:
+            k = p.kernels.get(run.kernel)
+            if k is None:
+                yield f"@{run.kernel} is no kernel"
+                return
+            if run.lo < 0 or run.hi > k.grid or run.lo >= run.hi:
+                yield f"@{run.kernel} has no tiles [{run.lo}:{run.hi}]"
+            yield from (f"@{run.kernel} {problem}" for problem in _reach(p, k, run.lo, run.hi))
+            for w in run.waits:
+                if w.counter not in range(p.counters) or not 0 < w.threshold < 2**32:
+                    yield f"{w} is no wait"
+            for s in run.signals:
+                arrivals[s.counter] += s.amount
+                if s.counter not in range(p.counters) or not 0 < s.amount < 2**32:
+                    yield f"{s} is no signal"
+    if any(n * STEPS > 2**32 for n in arrivals.values()):
+        yield "a counter overflows"
+    if any(b.uses * STEPS > 2**32 for b in p.buffers.values()):
+        yield "an epoch recurs"
+    yield from _ring(p)
+
+
+def _operands(p: Program, k: Kernel) -> Iterator[str]:
+    """Names, element types and shapes."""
+    real = ("f32", "bf16")
+    refs: list[tuple[Ref | None, tuple[str, ...]]] = []
+    shapes: list[tuple[str | None, tuple[int | None, ...]]] = []
+    tables: list[tuple[str | None, int]] = []
+    match k:
+        case Embed():
+            refs = [(k.token, ("i32",)), (k.out, real), (k.res, ("f32",))]
+            shapes = [(k.table, (None, k.n))]
+        case Gemv():
+            refs = [(k.x, real), (k.out, real), (k.res_in, ("f32",))]
+            refs += [(k.res_out, ("f32",)), (k.cand, ("f32",))]
+            shapes = [(k.weight, (k.n, k.k)), (k.norm, (k.k,)), (k.bias, (k.n,))]
+            tables = [(k.rope, k.head_dim)]
+        case Attention():
+            refs = [(r, real) for r in (k.q, k.k, k.v, k.out)] + [(k.part, ("f32",))]
+        case Append():
+            refs = [(k.k, real), (k.v, real)]
+        case RmsNorm():
+            refs, shapes = [(k.x, real), (k.out, real)], [(k.weight, (k.n,))]
+        case Rope():
+            refs, tables = [(k.x, real), (k.out, real)], [(k.rope, k.head_dim)]
+        case Binary():
+            refs = [(k.a, real), (k.b, real), (k.out, real)]
+        case Argmax():
+            refs = [(k.x, ("f32",)), (k.out, ("i32",))]
+        case _:
+            yield "is of no known kind"
+    for ref, types in refs:
+        if ref is None:
+            continue
+        b = p.buffers.get(ref.buffer)
+        if b is None:
+            yield f"@{ref.buffer} is no buffer"
+        elif b.dtype not in types:
+            yield f"@{ref.buffer} has elements of {b.dtype}"
+        elif ref.use not in range(b.uses):
+            yield f"@{ref.buffer} has no use {ref.use}"
+    for name, shape in shapes:
+        if name is None:
+            continue
+        t = p.packs.get(name) or p.tensors.get(name)
+        if t is None:
+            yield f"@{name} is no weight"
+        elif len(t.shape) != len(shape) or any(
+            want not in (None, got) for want, got in zip(shape, t.shape, strict=True)
+        ):
+            yield f"@{name} has shape {t.shape}, not {shape}"
+    for name, dim in tables:
+        if name is not None and (name not in p.ropes or 2 * len(p.ropes[name].inv_freq) != dim):
+            yield f"@{name} is no table for heads of {dim}"
+    if isinstance(k, Attention | Append):
+        c = p.caches.get(k.cache)
+        if c is None or (c.heads, c.head_dim) != (k.kv_heads, k.head_dim):
+            yield f"@{k.cache} is no cache of {k.kv_heads} heads of {k.head_dim}"
+
+
+def _reach(p: Program, k: Kernel, lo: int, hi: int) -> Iterator[str]:
+    """Every access stays inside what it touches, and takes flagged words as they are."""
+    for a in k.accesses(lo, hi):
+        match a:
+            case Access():
+                b = p.buffers[a.buffer]
+                if a.lo < 0 or a.hi > b.length or a.lo >= a.hi:
+                    yield f"leaves @{a.buffer}"
+                per_word = 4 // BYTES[b.dtype]
+                begins, ends = a.lo % per_word == 0, a.hi % per_word == 0 or a.hi == b.length
+                if a.write and b.space == "flagged" and not (begins and ends):
+                    yield f"writes part of a word of @{a.buffer}"
+            case CacheAccess():
+                if a.lo < 0 or a.hi > p.caches[a.cache].heads or a.lo >= a.hi:
+                    yield f"leaves @{a.cache}"
+            case WeightAccess():
+                t = p.packs.get(a.weight) or p.tensors[a.weight]
+                if a.lo < 0 or a.hi > t.shape[0]:
+                    yield f"leaves @{a.weight}"
+
+
+def _ring(p: Program) -> Iterator[str]:
+    """The ring holds the one element type that is streamed, in shared memory."""
+    r = p.ring
+    if r is None:
+        return
+    matrices = [k.weight for k in p.kernels.values() if isinstance(k, Gemv)]
+    types = {(p.packs.get(w) or p.tensors[w]).dtype for w in matrices}
+    if len(types) > 1:
+        yield "two element types share the ring"
+    if r.columns % 16:
+        yield f"a slot has {r.columns} columns"
+    if r.slots * 8 * r.columns * max((BYTES[t] for t in types), default=0) > SHARED:
+        yield "the ring is larger than the shared memory"
