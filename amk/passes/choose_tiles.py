@@ -38,7 +38,10 @@ from amk.passes.rewrite import rewrite_tasks
 
 @dataclass(frozen=True)
 class ChooseTilesPass(ModulePass):
-    """Set tiles for `num_sms` SMs; `splits` 0 lets the pass choose, `chunk` counts cache rows."""
+    """Set tiles of `rows` matrix rows for `num_sms` SMs.
+
+    Attention gets `splits` splits (0 lets the pass choose) of chunks of `chunk` cache rows.
+    """
 
     name = "choose-tiles"
     num_sms: int = 132

@@ -30,7 +30,7 @@ from amk.passes.rewrite import rewrite_tasks
 
 @dataclass(frozen=True)
 class InsertSyncPass(ModulePass):
-    """Make buffers flagged, or leave them plain; add counters for whatever plain memory needs."""
+    """`sync` makes buffers flagged or leaves them plain; plain memory gets the counters it needs."""
 
     name = "insert-sync"
     sync: Literal["flags", "counters"] = "flags"

@@ -30,7 +30,11 @@ MAX_COLUMNS, COLUMN_STEP = 256, 32
 
 @dataclass(frozen=True)
 class PlanStreamPass(ModulePass):
-    """Plan the ring of every sched program; sizes in KiB per SM, `copy_kb` for one bulk copy."""
+    """Plan the ring of every sched program for `consumers` warps.
+
+    `ring_kb` is its size and `window_kb` what is in flight at most, in KiB per SM; `copy_kb` is the
+    size of one bulk copy, in KiB.
+    """
 
     name = "plan-stream"
     ring_kb: int = 192

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -40,16 +41,28 @@ def test_a_pass_says_what_and_why_and_shows_before_and_after(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PASSES)
-def test_a_pass_has_a_positive_and_a_negative_lit_test(name: str) -> None:
-    stem = name.replace("-", "_")
-    mine = [p for p in TESTS if p.parent.name == "passes" and p.name.startswith(stem)]
-    negative = [p for p in mine if "RUN: not " in TESTS[p] or "_keeps_" in p.name]
-    assert negative and len(mine) > len(negative)
+def test_every_option_of_a_pass_is_explained(name: str) -> None:
+    cls = PASSES[name]()
+    for option in fields(cls):
+        assert not option.init or f"`{option.name}`" in (cls.__doc__ or ""), option.name
+
+
+def runs(name: str) -> list[str]:
+    """RUN lines of lit tests whose pipeline names a pass or pipeline."""
+    lines = [line for text in TESTS.values() for line in re.findall(r"// RUN: (.*)", text)]
+    named = re.compile(rf"-p '?([^']*,)?{name}(?![\w-])")
+    return [line for line in lines if named.search(line)]
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_has_a_lit_test_and_a_refusal(name: str) -> None:
+    refused = [line for line in runs(name) if line.startswith("not ")]
+    assert refused and len(refused) < len(runs(name))
 
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_pipeline_has_a_lit_test(name: str) -> None:
-    assert any(re.search(rf"-p '?([^']*,)?{name}[{{,' ]", text) for text in TESTS.values())
+    assert runs(name)
 
 
 @pytest.mark.parametrize("rule", sorted(set(re.findall(r"^\* \(([A-GI-NP-Z]\d)\) ", SPEC, re.M))))
