@@ -30,7 +30,7 @@ from amk.passes.rewrite import rewrite_tasks
 
 @dataclass(frozen=True)
 class InsertSyncPass(ModulePass):
-    """`sync` makes buffers flagged or leaves them plain; plain memory gets the counters it needs."""
+    """`sync` makes buffers flagged or keeps them plain; plain memory gets the counters it needs."""
 
     name = "insert-sync"
     sync: Literal["flags", "counters"] = "flags"
