@@ -121,7 +121,7 @@ LENGTHS = st.sampled_from([1, 2, 7, 13])
 SEEDS = st.integers(0, 2**16)
 MORE = settings.get_current_profile_name() == "slow"
 """Asked for by `pytest --hypothesis-profile slow`."""
-EXAMPLES = settings(max_examples=settings.default.max_examples if MORE else 40)
+EXAMPLES = settings(max_examples=settings().max_examples if MORE else 40)
 
 
 @EXAMPLES
