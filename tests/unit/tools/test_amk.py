@@ -140,7 +140,6 @@ class TestResults:
         for command in (
             ("bench", TINY, "--context", "1,2"),
             ("check-certificate", "a", "b"),
-            ("fuzz-verifier", "--count", "3"),
             ("generate", TINY, "--prompt-ids", "1", "--device", "cuda"),
             ("compile", TINY, "-o", "/nonexistent", "--quant", "int8"),
         ):
