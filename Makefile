@@ -1,10 +1,13 @@
 # `make run` and `make test` set everything up themselves; only Python >= 3.11, pip, git and make are needed.
 
-PYTHON ?= python3
+# The first Python that is new enough, unless PYTHON is given.
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell \
+  $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)) python3)
 MODEL  ?= smollm2
 SMS    ?= 132
 PROMPT ?= Once upon a time,
 OUT    ?= out/$(notdir $(MODEL))
+export PROMPT
 
 BIN   := .venv/bin
 STAMP := .venv/.installed
@@ -20,7 +23,7 @@ setup: $(STAMP)  ## make .venv and install amk into it (every other target does 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "error: $(PYTHON) is older than Python 3.11; set PYTHON=python3.11 or newer" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install torch==2.13.0
 	$(BIN)/python -m pip install -e '.[dev]'
 	@touch $(STAMP)
@@ -28,7 +31,7 @@ $(STAMP): pyproject.toml
 run: $(STAMP)  ## fetch MODEL, compile it, prove the schedule, generate 32 tokens on the CPU
 	$(BIN)/amk compile $(MODEL) -o $(OUT) --num-sms $(SMS) --dump-ir
 	$(BIN)/amk verify $(OUT)/30-vm.mlir
-	$(BIN)/amk generate $(MODEL) --prompt '$(PROMPT)' --max-tokens 32 --num-sms $(SMS) --device cpu --verify
+	$(BIN)/amk generate $(MODEL) --prompt "$$PROMPT" --max-tokens 32 --num-sms $(SMS) --device cpu --verify
 	@echo
 	@echo "IR of the four levels  $(OUT)/00-model.mlir 10-task.mlir 20-sched.mlir 30-vm.mlir"
 	@echo "certificate            $(OUT)/certificate.json"
