@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from amk.ir.program import DTYPES, Program
+from amk.ir.program import DTYPES, SLOT_ROWS, Program
 
 if TYPE_CHECKING:
     from amk.compiler import Compiled
@@ -34,6 +35,7 @@ def describe(compiled: Compiled, notes: list[str]) -> Report:
         "longest_queue": max(lengths),
         "instructions_by_kernel": dict(sorted(_instructions(p).items())),
         "counters": p.counters,
+        "ring": asdict(p.ring) if p.ring else None,
         "buffers": len(p.buffers),
         "buffer_bytes": sum(b.length * DTYPES[b.dtype] for b in p.buffers.values()),
         "cache_bytes": sum(
@@ -83,9 +85,17 @@ def rows(report: Report) -> list[tuple[str, str]]:
         ("ops per level", ops),
         ("instructions", f"{report['instructions']:,}, at most {report['longest_queue']:,} per SM"),
         ("counters", f"{report['counters']:,}"),
+        ("ring", _ring(report["ring"])),
         ("buffers", f"{report['buffers']:,}, {report['buffer_bytes'] / 1e3:,.1f} KB"),
         ("compile time", f"{report['total_seconds']:.2f} s"),
     ]
+
+
+def _ring(ring: dict[str, int] | None) -> str:
+    if ring is None:
+        return "none"
+    slots = f"{ring['slots']} slots of {SLOT_ROWS} x {ring['columns']}"
+    return f"{slots}, {ring['group']} a copy, {ring['window']} copies in flight"
 
 
 def render(report: Report) -> str:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,7 @@ def compile_once(preset_name: str, num_sms: int, layers: int | None) -> dict[str
 
 
 def verify_seconds(compiled: Compiled) -> float:
-    """Every level's verifier once, each from nothing: what a compilation remembers does not count.
-    """
+    """Every level's verifier once, each from nothing: what a compilation remembers does not count."""
     from amk.mlir import build_passes, make_context
     from amk.verify import forget
 
@@ -98,6 +98,14 @@ def start_up_seconds(repetitions: int = 10) -> float:
     return min(times)
 
 
+def commit() -> str:
+    """The commit that is measured; `-dirty` where the tree differs from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    where = Path(__file__).parent
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
 def measure(preset_name: str, num_sms: int, layers: list[int]) -> dict[str, Any]:
     main = in_new_process(preset_name, num_sms, None)
     measured = {
@@ -109,7 +117,10 @@ def measure(preset_name: str, num_sms: int, layers: list[int]) -> dict[str, Any]
         "ops_of_vm": main["ops"]["vm"],
     }
     return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
         "python": platform.python_version(),
+        "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "preset": preset_name,
         "num_sms": num_sms,
