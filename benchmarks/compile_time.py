@@ -67,7 +67,7 @@ def compile_once(preset_name: str, num_sms: int, layers: int | None) -> dict[str
 
 
 def verify_seconds(compiled: Compiled) -> float:
-    """Every level's verifier once, each from nothing: what a compilation remembers does not count."""
+    """Every level's verifier once, from nothing: what a compilation remembers does not count."""
     from amk.mlir import build_passes, make_context
     from amk.verify import forget
 
