@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from copy import copy
 from typing import cast
 
+from amk.ir.kernels import AnyAccess
 from amk.ir.program import Program
 from amk.verify.coverage import check_coverage
 from amk.verify.order import check_order
@@ -61,13 +62,18 @@ def _verify(p: Program) -> list[Violation]:
     found = [*check_structure(p), *check_ring(p, p.ring)]
     if found:
         return found
-    accesses = {
-        Place(sm, i): list(p.kernels[run.kernel].accesses(run.lo, run.hi))
+    accesses = accesses_of(p)
+    found = [*check_words(p, accesses), *check_coverage(p, accesses)]
+    return found or check_order(p, accesses)
+
+
+def accesses_of(p: Program) -> dict[Place, list[AnyAccess]]:
+    """What each instruction of a program without violations of structure touches."""
+    return {
+        Place(sm, i): list(p.accesses(run))
         for sm, queue in enumerate(p.queues)
         for i, run in enumerate(queue)
     }
-    found = [*check_words(p, accesses), *check_coverage(p, accesses)]
-    return found or list(check_order(p, accesses))
 
 
-__all__ = ["Place", "Violation", "forget", "verify_program"]
+__all__ = ["Place", "Violation", "accesses_of", "forget", "verify_program"]

@@ -29,8 +29,8 @@ nothing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +116,7 @@ class Op:
     """Flag events (within a step) that a write of this instruction contributes to."""
 
 
-class _Run:
+class GreedyRun:
     def __init__(self, p: Program, accesses: dict[Place, list[AnyAccess]], loose: frozenset[int]):
         self.p = p
         self.loose = loose
@@ -230,7 +230,7 @@ class _Run:
 
     # The run
 
-    def run(self) -> list[Violation]:
+    def run(self) -> None:
         """Runs the first step to its end, then the second: a launch may have just one step, so no
         SM may need what another does in the next."""
         self.at = [0] * self.sms
@@ -249,7 +249,6 @@ class _Run:
                 if not ready:
                     self.found.append(self.deadlock(stuck))
                 break
-        return self.found
 
     def here(self, sm: int) -> tuple[Op, Place]:
         step, index = divmod(self.at[sm], self.size[sm])
@@ -563,13 +562,20 @@ class _Run:
         raise AssertionError(f"{place} is not blocked")
 
 
-def check_order(p: Program, accesses: dict[Place, list[AnyAccess]]) -> Iterator[Violation]:
-    """(D1) and (R1) to (R4)."""
+R = TypeVar("R", bound=GreedyRun)
+
+
+def settled(kind: type[R], p: Program, accesses: dict[Place, list[AnyAccess]]) -> R:
+    """A finished run that takes no wait for an order where arrivals of two steps may mix."""
     loose: frozenset[int] = frozenset()
     while True:
-        run = _Run(p, accesses, loose)
-        found = run.run()
+        run = kind(p, accesses, loose)
+        run.run()
         if run.loosened <= loose:
-            yield from found
-            return
+            return run
         loose |= run.loosened
+
+
+def check_order(p: Program, accesses: dict[Place, list[AnyAccess]]) -> list[Violation]:
+    """(D1) and (R1) to (R4)."""
+    return settled(GreedyRun, p, accesses).found
