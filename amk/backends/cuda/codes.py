@@ -284,7 +284,7 @@ class Coder:
             if ref:
                 self.whole_units(name, ref, k.head_dim)
         warps = self.layout.ring.consumers
-        depth = 4 if cache.dtype == "bf16" else 2
+        depth = 2  # more rows in flight are more code, and code that misses its cache is slower
         per_head = max(1, warps // k.group)
         constants = (
             ("int HEAD_DIM", str(k.head_dim)),

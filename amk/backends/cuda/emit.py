@@ -343,4 +343,10 @@ def _dispatch(codes: dict[Code, int]) -> str:
     for code, number in codes.items():
         if code.template == "Gemv":
             lines += [f"    case {number}:", f"      Gemv<Code{number}>::complete(c);", "      break;"]
+    lines += ["  }", "}", "", "__device__ __forceinline__ void prefetch(Cta& c, u32 record) {"]
+    lines += ["  switch (__shfl_sync(ALL, record, 0)) {"]
+    for code, number in codes.items():
+        if code.template == "Attention":
+            of = f"Attention<Code{number}>"
+            lines += [f"    case {number}:", f"      {of}::prefetch(c, record);", "      break;"]
     return "\n".join([*lines, "  }", "}", ""])

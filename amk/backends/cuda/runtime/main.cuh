@@ -1,5 +1,5 @@
-// The kernel: set-up, the loader, and the token loops of consumers and finishers. `dispatch` and `complete` (emitted) run
-// and finish one instruction.
+// The kernel: set-up, the loader, and the token loops of consumers and finishers. `dispatch`, `complete` and
+// `prefetch` (emitted) run, finish and prepare one instruction.
 
 /// Lane i of the result holds field i of instruction `index`: the operands' fields, then OP, LO, HI, SYNC.
 __device__ __forceinline__ u32 load_record(int index, int lane) {
@@ -73,6 +73,8 @@ __device__ __forceinline__ void consume(Cta& c, int count, int slots) {
   }
 }
 
+constexpr int AHEAD = 3;  ///< instructions between the prefetch of keys and values and their use
+
 __device__ __forceinline__ void finish_blocks(Cta& c, int count) {
   for (int t = 0;; t++) {
     c.pos = c.a.start + t;
@@ -85,6 +87,7 @@ __device__ __forceinline__ void finish_blocks(Cta& c, int count) {
       c.record = next;
       c.index = i;
       if (i + 1 < count) next = load_record(i + 1, c.lane);
+      prefetch(c, load_record(i + AHEAD < count ? i + AHEAD : count - 1, c.lane));
       complete(c);
     }
     meet_step();

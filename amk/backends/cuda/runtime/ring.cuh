@@ -5,12 +5,14 @@
 // has landed, empty[i] when each of its GROUP slots was drained. SLOTS % WARPS == 0, so the warp that waits for a slot
 // is the one that drained it a lap before: it can never be a lap behind, and one parity bit tells laps apart.
 //
-// At most WINDOW copies are in flight: a deeper queue streams no faster and makes every other access of the SM wait.
+// At most WINDOW copies are in flight, and only CALM while more than half of the ring is filled: a deeper queue makes
+// every other access of the SM wait, and an SM that has enough leaves the memory to those that fell behind.
 // The loader reads immutable memory only and waits for nothing but the ring.
 
 static_assert(SLOTS % WARPS == 0, "a slot must have one consumer");
 static_assert(SLOTS % GROUP == 0 && WINDOW <= SLOTS / GROUP, "the ring holds whole copies");
 constexpr int COPIES = SLOTS / GROUP;
+constexpr int CALM = WINDOW > 3 ? WINDOW / 2 : WINDOW > 1 ? WINDOW - 1 : 1;
 constexpr int COPY_BYTES = GROUP * SLOT_BYTES;
 
 __device__ __forceinline__ u32 full_barrier(int copy) { return shared(smem + BARRIERS) + copy * 8; }
@@ -27,6 +29,16 @@ __device__ __forceinline__ bool barrier_test(u32 barrier, u32 parity) {
 #else
   asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared.b64 p,[%1],%2; selp.u32 %0,1,0,p;}"
 #endif
+               : "=r"(done)
+               : "r"(barrier), "r"(parity)
+               : "memory");
+  return done != 0;
+}
+
+/// Does not suspend the thread.
+__device__ __forceinline__ bool barrier_peek(u32 barrier, u32 parity) {
+  u32 done;
+  asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared.b64 p,[%1],%2; selp.u32 %0,1,0,p;}"
                : "=r"(done)
                : "r"(barrier), "r"(parity)
                : "memory");
@@ -76,6 +88,10 @@ __device__ __forceinline__ void stream_weights(const Args& a, const unsigned cha
 #if AMK_BULK_COPY
   if (lane != 0) return;
 #endif
+#if AMK_BULK_COPY
+  u64 once;  // weights are read once a step: they must not push keys, values and activations out of L2
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(once));
+#endif
   int at = 0, oldest = 0, flying = 0;
   u32 lap = 1, oldest_parity = 0;
   bool first = true, running = true;
@@ -92,7 +108,9 @@ __device__ __forceinline__ void stream_weights(const Args& a, const unsigned cha
         }
         if (!running) break;
       }
-      if (flying == WINDOW) {
+      const bool wraps = at + COPIES / 2 >= COPIES;
+      const bool starved = (first && !wraps) || barrier_peek(empty_barrier(at + COPIES / 2 - (wraps ? COPIES : 0)), lap ^ wraps);
+      while (flying >= (starved ? WINDOW : CALM)) {
         barrier_wait(full_barrier(oldest), oldest_parity);
         if (++oldest == COPIES) oldest = 0, oldest_parity ^= 1;
         flying--;
@@ -100,9 +118,9 @@ __device__ __forceinline__ void stream_weights(const Args& a, const unsigned cha
 #if AMK_BULK_COPY
       asm volatile("mbarrier.arrive.expect_tx.shared.b64 _,[%0],%1;" ::"r"(full_barrier(at)), "n"(COPY_BYTES) : "memory");
       asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];" ::"r"(
+          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0],[%1],%2,[%3],%4;" ::"r"(
               shared(smem) + at * COPY_BYTES),
-          "l"(p), "n"(COPY_BYTES), "r"(full_barrier(at))
+          "l"(p), "n"(COPY_BYTES), "r"(full_barrier(at)), "l"(once)
           : "memory");
 #else
       for (int b = lane * 16; b < COPY_BYTES; b += 512)
