@@ -1,8 +1,10 @@
-"""Time per token of a compiled model with random weights, with a verdict on its logits beside every number.
+"""Time per token of a compiled model with random weights, with a verdict on its logits beside every
+number.
 
     python benchmarks/decode.py llama-3.2-1b --positions 32-158 --launches 7
 
-The reference is the model's definition in PyTorch, in fp32, on the same GPU and with the same (rounded) weights.
+The reference is the model's definition in PyTorch, in fp32, on the same GPU and with the same
+(rounded) weights.
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ class Verdict:
     error: float
     """Norm of the difference over the norm of the reference."""
     worst_choice: float
-    """How far, in standard deviations of the logits, a chosen token lies below the reference's best."""
+    """How far, in standard deviations of the logits, a chosen token lies below the reference's
+    best."""
     repeats: bool
     """All launches chose the same tokens."""
     guards: list[str]
@@ -196,9 +199,7 @@ def main() -> None:
         "roofline_fraction": round(size / CEILING_GBPS / 1e3 / us, 4),
         "compile_s": round(compiled, 2),
         "load_s": round(loaded, 2),
-        "verdict": None
-        if verdict is None
-        else {"pass": verdict.ok, **vars(verdict)},
+        "verdict": None if verdict is None else {"pass": verdict.ok, **vars(verdict)},
     }
     print(json.dumps(record))
     if a.out and verdict:

@@ -1,7 +1,8 @@
 """The two CUDA bindings, imported late and with errors that a user can act on.
 
-PyCUDA holds the context, memory, streams and events; cuda-bindings loads cubins and makes cooperative launches, which
-PyCUDA cannot. Neither publishes types, so what comes out of here is `Any`.
+PyCUDA holds the context, memory, streams and events; cuda-bindings loads cubins and makes
+cooperative launches, which PyCUDA cannot. Neither publishes types, so what comes out of here is
+`Any`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Runs a program on the GPU: one cooperative launch feeds a prompt and generates tokens.
 
-`Session` compiles (or finds) the cubin, packs the weights, and keeps buffers and caches. It shares the device's primary
-context, so it works beside PyTorch in one process, and frees everything it took when closed.
+`Session` compiles (or finds) the cubin, packs the weights, and keeps buffers and caches. It shares
+the device's primary context, so it works beside PyTorch in one process, and frees everything it
+took when closed.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Stuck(AmkError):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one launch did: the token chosen in each step, and its time on the device in microseconds."""
+    """What one launch did: the token chosen in each step, and its time on the device in
+    microseconds."""
 
     tokens: NDArray[np.int32]
     microseconds: float
@@ -71,9 +73,10 @@ class Result:
 class Session:
     """A program with its weights on a GPU.
 
-    `weights(name)` gives each checkpoint tensor (see `pack.Weights`). `approve`, when given, must return None for the
-    program to be launched, else the reason why not: this is where the certificate is checked. Raises AmkError when the
-    program is not approved, or does not fit the device.
+    `weights(name)` gives each checkpoint tensor (see `pack.Weights`). `approve`, when given, must
+    return None for the program to be launched, else the reason why not: this is where the
+    certificate is checked. Raises AmkError when the program is not approved, or does not fit the
+    device.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class Session:
         self.layout = self.emitted.layout
         self.taken: list[Any] = []
         self.library: Any = None
-        self.context = gpu.retain_primary_context()
+        self.context: Any = gpu.retain_primary_context()
         self.context.push()
         try:
             self._check_memory()
@@ -125,15 +128,15 @@ class Session:
         finally:
             self.context.pop()
 
-    # --- set-up ---------------------------------------------------------------------------------------------------
+    # --- set-up
 
     def _check_device(self, gpu: Any) -> None:
         attribute = self.driver.device_attribute
         have = gpu.get_attribute(attribute.MULTIPROCESSOR_COUNT)
         if self.sms > have:
             raise AmkError(
-                f"program '{self.program.name}' is scheduled for {self.sms} SMs, {gpu.name()} has {have}: "
-                f"compile with --num-sms {have}"
+                f"program '{self.program.name}' is scheduled for {self.sms} SMs, "
+                f"{gpu.name()} has {have}: compile with --num-sms {have}"
             )
 
     def _check_memory(self) -> None:
@@ -142,14 +145,13 @@ class Session:
         free, _ = self.driver.mem_get_info()
         if need > free:
             raise AmkError(
-                f"program '{self.program.name}' needs {need / 1e9:.2f} GB of GPU memory, {free / 1e9:.2f} GB are free"
+                f"program '{self.program.name}' needs {need / 1e9:.2f} GB of GPU memory, "
+                f"{free / 1e9:.2f} GB are free"
             )
 
     def _load(self, path: Path) -> None:
         cuda = self.cuda
-        self.library = check(
-            cuda.cuLibraryLoadFromFile(str(path).encode(), [], [], 0, [], [], 0)
-        )
+        self.library = check(cuda.cuLibraryLoadFromFile(str(path).encode(), [], [], 0, [], [], 0))
         self.kernel = self._function("amk_kernel")
         maximum = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         check(cuda.cuFuncSetAttribute(self.kernel, maximum, self.emitted.shared))
@@ -160,7 +162,7 @@ class Session:
 
     def _launch_simple(self, name: str, grid: int, block: int, *args: int | np.generic) -> None:
         values = tuple(int(a) for a in args)
-        types = tuple(ctypes.c_int if isinstance(a, np.int32) else ctypes.c_void_p for a in args)
+        types = tuple(ctypes.c_int if type(a) is np.int32 else ctypes.c_void_p for a in args)
         check(
             self.cuda.cuLaunchKernel(
                 self._function(name), grid, 1, 1, block, 1, 1, 0, 0, (values, types), 0
@@ -205,15 +207,16 @@ class Session:
         driver.memset_d32(self.report, 0, 4 * self.sms)
         driver.Context.synchronize()
 
-    # --- running --------------------------------------------------------------------------------------------------
+    # Running
 
     def run(
         self, prompt: Sequence[int], steps: int, *, start: int = 0, eos: Sequence[int] = ()
     ) -> Result:
-        """Runs `steps` steps from position `start`: step t reads prompt[t], or the token chosen before.
+        """Runs `steps` steps from position `start`: step t reads prompt[t], or the token chosen
+        before.
 
-        Ends early behind an end-of-text token chosen after the prompt. Raises AmkError for bad lengths, Stuck when the
-        watchdog fired; the session then is reset.
+        Ends early behind an end-of-text token chosen after the prompt. Raises AmkError for bad
+        lengths, Stuck when the watchdog fired; the session then is reset.
         """
         if not prompt:
             raise AmkError("the prompt is empty")
@@ -269,7 +272,9 @@ class Session:
         self._check_report()
         words = np.empty(steps, np.uint64)
         driver.memcpy_dtoh(words, self.tokens)
-        written = (words >> np.uint64(32)) == np.arange(1, steps + 1, dtype=np.uint64) + np.uint64(self.turn)
+        written = (words >> np.uint64(32)) == np.arange(1, steps + 1, dtype=np.uint64) + np.uint64(
+            self.turn
+        )
         done = int(written.sum()) if self._has_argmax() else steps
         self.turn += done
         tokens = (words[:done] & np.uint64(0xFFFFFFFF)).astype(np.int32)
@@ -317,7 +322,11 @@ class Session:
     def logits(self, ids: Sequence[int]) -> F32:
         """Logits after each of `ids`, fed one by one: len(ids) x vocabulary, fp32."""
         head = next(
-            (k for k in self.program.kernels.values() if isinstance(k, Gemv) and k.epilogue == "logits"),
+            (
+                k
+                for k in self.program.kernels.values()
+                if isinstance(k, Gemv) and k.epilogue == "logits"
+            ),
             None,
         )
         name = head.out.buffer if head else "logits"
@@ -337,15 +346,20 @@ class Session:
         finally:
             self.context.pop()
         if b.space == "flagged":
-            raw = np.ascontiguousarray((raw.view(np.uint64) & np.uint64(0xFFFFFFFF)).astype(np.uint32))
+            raw = np.ascontiguousarray(
+                (raw.view(np.uint64) & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+            )
         if b.dtype == "bf16":
-            return (raw.view(np.uint16)[: b.length].astype(np.uint32) << np.uint32(16)).view(np.float32)
+            return (raw.view(np.uint16)[: b.length].astype(np.uint32) << np.uint32(16)).view(
+                np.float32
+            )
         kind = np.float32 if b.dtype == "f32" else np.int32
         assert DTYPES[b.dtype] == 4
         return raw.view(kind)[: b.length].astype(np.float32)
 
     def read_trace(self, steps: int) -> NDArray[np.uint64]:
-        """Time stamps of the last launch: SM x step x instruction x (begin, operands there, end), in ns."""
+        """Time stamps of the last launch, in ns: SM x step x instruction x (begin, operands there,
+        end)."""
         out = np.empty((self.sms, steps, self.traced // 3, 3), np.uint64)
         self.context.push()
         try:
@@ -364,13 +378,13 @@ class Session:
         finally:
             self.context.pop()
 
-    # --- release --------------------------------------------------------------------------------------------------
+    # Release
 
     def _release(self) -> None:
         for allocation in self.taken:
             allocation.free()
         self.taken.clear()
-        self.shown = None
+        self.shown: Any = None
         if self.library is not None:
             check(self.cuda.cuLibraryUnload(self.library))
             self.library = None

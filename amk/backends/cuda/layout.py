@@ -1,12 +1,13 @@
 """Where everything lies: the buffers, caches, weights and shared memory of a program on one GPU.
 
-The emitter writes these numbers into the kernel, the launcher allocates and fills what they describe. Both compute
-them from the program alone, so that they cannot disagree.
+The emitter writes these numbers into the kernel, the launcher allocates and fills what they
+describe. Both compute them from the program alone, so that they cannot disagree.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +17,8 @@ from amk.ir.packs import row_order
 from amk.ir.program import DTYPES, SLOT_ROWS, Pack, Program, Ring, Tensor
 
 ALIGN = 256
-"""Bytes; every buffer, cache, table and stream starts at a multiple. Guard words lie between buffers."""
+"""Bytes; every buffer, cache, table and stream starts at a multiple. Guard words lie between
+buffers."""
 
 GUARD = 0x5AFEC0DE
 """What the words between buffers hold; a launch must leave them alone."""
@@ -57,8 +59,8 @@ class Arena:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What one SM streams in a step: `slots` slots from byte `at` of the packed weights, then `padding` empty ones, so
-    that every step starts with the first consumer warp."""
+    """What one SM streams in a step: `slots` slots from byte `at` of the packed weights, then
+    `padding` empty ones, so that every step starts with the first consumer warp."""
 
     at: int
     slots: int
@@ -124,7 +126,8 @@ def max_rows(program: Program) -> int:
 
 
 def plan(program: Program) -> Layout:
-    """The layout of a program; `AmkError` when it has no ring or mixes the types of streamed weights."""
+    """The layout of a program; `AmkError` when it has no ring or mixes the types of streamed
+    weights."""
     ring = program.ring
     if ring is None:
         raise AmkError(f"program '{program.name}' has no ring; plan its stream first")
@@ -139,8 +142,8 @@ def plan(program: Program) -> Layout:
         )
     if ring.slots % ring.consumers or ring.slots % ring.group or ring.consumers % ring.group:
         raise AmkError(
-            "ring slots must be a multiple of its consumers and of its group, and consumers of the group, got "
-            f"slots {ring.slots}, consumers {ring.consumers}, group {ring.group}"
+            "ring slots must be a multiple of its consumers and of its group, and consumers of "
+            f"the group, got slots {ring.slots}, consumers {ring.consumers}, group {ring.group}"
         )
 
     words, caches, fixed = Arena(), Arena(), Arena()
@@ -196,7 +199,8 @@ U32 = NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Row `from_row[i]` of checkpoint tensor `source` goes to byte 16 * `to[i]` of the packed stream."""
+    """Row `from_row[i]` of checkpoint tensor `source` goes to byte 16 * `to[i]` of the packed
+    stream."""
 
     source: str
     k: int
@@ -205,8 +209,8 @@ class Packing:
 
 
 def source_rows(program: Program, name: str) -> list[tuple[str, U32, U32]]:
-    """Where the rows of weight `name` come from: per source tensor its name, the rows of `name` that it makes, and
-    its own rows, in step."""
+    """Where the rows of weight `name` come from: per source tensor its name, the rows of `name`
+    that it makes, and its own rows, in step."""
     w = weight(program, name)
     if isinstance(w, Tensor):
         rows = np.arange(w.shape[0], dtype=np.uint32)

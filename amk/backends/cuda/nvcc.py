@@ -32,7 +32,9 @@ def find_nvcc() -> str:
     for candidate in (os.environ.get("NVCC"), shutil.which("nvcc"), "/usr/local/cuda/bin/nvcc"):
         if candidate and Path(candidate).exists():
             return candidate
-    raise AmkError("nvcc was not found: install the CUDA toolkit 12.8 or newer, or set NVCC to its path")
+    raise AmkError(
+        "nvcc was not found: install the CUDA toolkit 12.8 or newer, or set NVCC to its path"
+    )
 
 
 def cache_folder() -> Path:
@@ -68,7 +70,9 @@ def run_nvcc(source: str, target: Target, folder: Path) -> tuple[Path, Usage]:
         check=False,
     )
     if done.returncode:
-        lines = [s for s in (done.stderr + done.stdout).splitlines() if "error" in s or "fatal" in s]
+        lines = [
+            s for s in (done.stderr + done.stdout).splitlines() if "error" in s or "fatal" in s
+        ]
         raise AmkError(f"nvcc failed for {target.name}: {(lines or ['no message'])[0]}")
     return cubin, read_usage(done.stderr + done.stdout)
 
@@ -76,7 +80,9 @@ def run_nvcc(source: str, target: Target, folder: Path) -> tuple[Path, Usage]:
 def read_usage(log: str) -> Usage:
     """Registers, spills and warnings from ptxas's verbose output."""
     mine = log.split("amk_kernel", 1)[-1]
-    spills = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill", mine)
+    spills = re.search(
+        r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill", mine
+    )
     used = re.search(r"Used (\d+) registers", mine)
     warnings = tuple(s for s in log.splitlines() if "warning" in s.lower())
     return Usage(

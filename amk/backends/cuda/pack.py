@@ -1,7 +1,8 @@
-"""Fills the GPU's memory for a program: weights into per-SM streams, vectors and tables as they are.
+"""Fills the GPU's memory for a program: weights into per-SM streams, vectors and tables as they
+are.
 
-Streamed weights go up in the checkpoint's order and a small kernel of the cubin scatters their rows to their slots, so
-that no packed copy is ever made on the host.
+Streamed weights go up in the checkpoint's order and a small kernel of the cubin scatters their rows
+to their slots, so that no packed copy is ever made on the host.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from amk.ir.program import Pack, Program
 
 Array = NDArray[np.generic]
 Weights = Callable[[str], Any]
-"""A checkpoint tensor by name: a numpy array (float32, or the 16 bits of bf16 as uint16), or anything that lies on
-the GPU and has `__cuda_array_interface__` (float32, or int16 or uint16 bits of bf16), C-contiguous."""
+"""A checkpoint tensor by name: a numpy array (float32, or the 16 bits of bf16 as uint16), or
+anything that lies on the GPU and has `__cuda_array_interface__` (float32, or int16 or uint16 bits
+of bf16), C-contiguous."""
 
 
 class Launcher(Protocol):
@@ -47,7 +49,8 @@ def as_f32(x: Any) -> F32:
 
 
 def on_device(x: Any) -> tuple[int, bool] | None:
-    """Address of an array that lies on the GPU, and whether it holds bf16; None for a host array."""
+    """Address of an array that lies on the GPU, and whether it holds bf16; None for a host
+    array."""
     interface = getattr(x, "__cuda_array_interface__", None)
     if interface is None:
         return None
@@ -86,7 +89,16 @@ def pack_streams(
             p = plans[i]
             rows, places = driver.to_device(p.from_row), driver.to_device(p.to)
             name = "amk_pack_bf16" if half else "amk_pack_f32"
-            launch(name, len(p.from_row), 256, address, int(target), int(rows), int(places), np.int32(p.k))
+            launch(
+                name,
+                len(p.from_row),
+                256,
+                address,
+                int(target),
+                int(rows),
+                int(places),
+                np.int32(p.k),
+            )
             driver.Context.synchronize()
             rows.free()
             places.free()

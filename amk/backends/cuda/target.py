@@ -1,4 +1,5 @@
-"""CUDA targets are data: what the emitter and the launcher must know of a GPU, asked by feature, never by name."""
+"""CUDA targets are data: what the emitter and the launcher must know of a GPU, asked by feature,
+never by name."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ KIB = 1024
 class Target:
     """A GPU architecture.
 
-    `sms` is the number of SMs of its usual card (a default for schedules; the launcher asks the device),
-    `shared` the bytes of shared memory that one block may take, `bulk_copy` whether `cp.async.bulk` fills
-    the ring (else `cp.async`), `try_wait` whether an mbarrier can be waited for in hardware.
+    `sms` is the number of SMs of its usual card (a default for schedules; the launcher asks the
+    device), `shared` the bytes of shared memory that one block may take, `bulk_copy` whether
+    `cp.async.bulk` fills the ring (else `cp.async`), `try_wait` whether an mbarrier can be waited
+    for in hardware.
     """
 
     name: str

@@ -1,4 +1,5 @@
-"""Programs on a real GPU: logits against the model's definition, tokens against the interpreter, and the watchdog."""
+"""Programs on a real GPU: logits against the model's definition, tokens against the interpreter,
+and the watchdog."""
 
 from __future__ import annotations
 
@@ -89,13 +90,14 @@ def test_two_models_in_one_process() -> None:
 def test_the_watchdog_names_what_was_awaited() -> None:
     t = Tiny()
     program = without(fused(t), "l1.gate_up")
-    with Session(program, weights(t), patience=20_000) as session:
-        with pytest.raises(Stuck, match=r"instruction \d+ of SM \d+ \(@l1.down\).*of @h"):
-            session.run([1], 1)
+    stuck = pytest.raises(Stuck, match=r"instruction \d+ of SM \d+ \(@l1.down\).*of @h")
+    with Session(program, weights(t), patience=20_000) as session, stuck:
+        session.run([1], 1)
 
 
 def without(program: Program, kernel: str) -> Program:
-    """The program with one instruction of `kernel` left out: a deadlock that no verifier would let through."""
+    """The program with one instruction of `kernel` left out: a deadlock that no verifier would let
+    through."""
     for queue in program.queues:
         for i, run in enumerate(queue):
             if run.kernel == kernel:
