@@ -146,6 +146,8 @@ class GreedyRun:
         zero = np.zeros(self.sms, dtype=np.int64)
         self.order = [zero.copy() for _ in range(self.sms)]
         self.visible = [zero.copy() for _ in range(self.sms)] if p.counters else None
+        self.landed = [0] * self.sms
+        """Tick up to which an SM has acquired its own releases: those writes are in memory."""
         self.flag_events: list[list[Event | None]] = [
             [None] * len(self.key_list) for _ in range(STEPS)
         ]
@@ -307,12 +309,14 @@ class GreedyRun:
         order, visible = self.order[sm], self.visible[sm]
         if w.threshold == total:
             its_order, its_visible = self.joined[w.counter, step]
+            self.landed[sm] = max(self.landed[sm], int(its_visible[sm]))
             np.maximum(order, its_order, out=order)
             np.maximum(visible, its_visible, out=visible)
             return
         for from_sm, index, its_order, its_visible in self.arrived[w.counter, step]:
             held = sum(n for i, n in self.by_sm[w.counter][from_sm] if i >= index)
             if total - held < w.threshold:
+                self.landed[sm] = max(self.landed[sm], int(its_visible[sm]))
                 np.maximum(order, its_order, out=order)
                 np.maximum(visible, its_visible, out=visible)
 
@@ -391,15 +395,17 @@ class GreedyRun:
         m.any_reads[column] = tick
         if t.whole:
             m.all_reads[column] = tick
-            if not since:
-                m.all_time = self.time
         else:
             m.reads[a:b, column] = tick
-            # A read that may be skipped has seen only what may be skipped with it.
-            if since:
-                m.read_time[a:b] = np.where(m.since[a:b] >= since, self.time, m.read_time[a:b])
-            else:
-                m.read_time[a:b] = self.time
+        # A read that may be skipped has seen only what may be skipped with it.
+        proves = m.since[a:b] >= since
+        if t.shared:
+            # An SM's own plain read may be answered before its write is in memory.
+            proves &= (m.writer[a:b] != place.sm) | (m.tick[a:b] <= self.landed[place.sm])
+        if t.whole and proves.all():
+            m.all_time = self.time
+        else:
+            m.read_time[a:b] = np.where(proves, self.time, m.read_time[a:b])
 
     def wrong_value(self, place: Place, t: Touch, piece: int, epoch: int) -> None:
         m, found = t.memory, int(t.memory.epoch[piece])

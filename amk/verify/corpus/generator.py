@@ -38,7 +38,6 @@ from amk.ir.program import (
     Tensor,
     Wait,
 )
-
 from amk.verify.corpus.oracle import judge
 
 
@@ -231,9 +230,7 @@ class _Random:
             self.family(f"{name}.append", Append(heads, 2, k, v, cache))
             return Attention(heads, heads, 2, q, out, cache, 1.0)
         part = self.ref(heads * (splits - 1) * 4) if splits > 1 else None
-        return Attention(
-            heads, heads, 2, q, out, cache, 1.0, k, v, splits, 2 if part else 0, part
-        )
+        return Attention(heads, heads, 2, q, out, cache, 1.0, k, v, splits, 2 if part else 0, part)
 
     def family(self, name: str, kernel: Kernel) -> None:
         """Cut the grid at random and give the pieces to random SMs."""

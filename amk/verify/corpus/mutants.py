@@ -13,12 +13,10 @@ from random import Random
 from typing import Any
 
 from amk.ir.kernels import (
-    Access,
     Append,
     Attention,
     Binary,
     Cache,
-    CacheAccess,
     Embed,
     Gemv,
     Kernel,
@@ -75,7 +73,9 @@ def inserted(p: Program, where: At, run: Run) -> Program:
 
 def some(p: Program, rng: Random, good: Callable[[Run], object] = lambda run: True) -> At | None:
     """A random instruction of some kind."""
-    places = [(s, i) for s, queue in enumerate(p.queues) for i, run in enumerate(queue) if good(run)]
+    places = [
+        (s, i) for s, queue in enumerate(p.queues) for i, run in enumerate(queue) if good(run)
+    ]
     return rng.choice(places) if places else None
 
 
@@ -594,7 +594,9 @@ def instructions_merged(p: Program, rng: Random) -> Program | None:
 # Tiles
 
 
-def changed_range(p: Program, rng: Random, lo: int, hi: int, good: Any) -> Program | None:
+def changed_range(
+    p: Program, rng: Random, lo: int, hi: int, good: Callable[[Run], object]
+) -> Program | None:
     where = some(p, rng, good)
     if where is None:
         return None
@@ -605,7 +607,7 @@ def changed_range(p: Program, rng: Random, lo: int, hi: int, good: Any) -> Progr
 @mutant
 def tile_shifted(p: Program, rng: Random) -> Program | None:
     by = rng.choice((-1, 1))
-    return changed_range(p, rng, by, by, lambda r: 0 <= r.lo + by and r.hi + by <= grid(p, r))
+    return changed_range(p, rng, by, by, lambda r: r.lo + by >= 0 and r.hi + by <= grid(p, r))
 
 
 def grid(p: Program, run: Run) -> int:
@@ -833,9 +835,7 @@ def local_made_shared(p: Program, rng: Random) -> Program | None:
 @mutant
 def word_cut(p: Program, rng: Random) -> Program | None:
     """A flagged buffer holds two elements a word, and tiles may begin in the middle of one."""
-    found = [
-        b.name for b in p.buffers.values() if b.space == "flagged" and b.dtype == "f32"
-    ]
+    found = [b.name for b in p.buffers.values() if b.space == "flagged" and b.dtype == "f32"]
     if not found:
         return None
     out = with_buffer(p, rng.choice(found), dtype="bf16")
@@ -845,7 +845,9 @@ def word_cut(p: Program, rng: Random) -> Program | None:
 @mutant
 def wrong_dtype(p: Program, rng: Random) -> Program | None:
     b = rng.choice(list(p.buffers.values()))
-    return with_buffer(p, b.name, dtype=rng.choice([d for d in ("f32", "bf16", "i32") if d != b.dtype]))
+    return with_buffer(
+        p, b.name, dtype=rng.choice([d for d in ("f32", "bf16", "i32") if d != b.dtype])
+    )
 
 
 @mutant
@@ -952,8 +954,10 @@ def append_left_to_nobody(p: Program, rng: Random) -> Program | None:
     where = some(
         p,
         rng,
-        lambda r: isinstance(k := p.kernels.get(r.kernel), Append)
-        or (isinstance(k, Attention) and k.k is not None),
+        lambda r: (
+            isinstance(k := p.kernels.get(r.kernel), Append)
+            or (isinstance(k, Attention) and k.k is not None)
+        ),
     )
     if where is None:
         return None
@@ -986,7 +990,9 @@ def cache_shortened(p: Program, rng: Random) -> Program | None:
     if not p.caches:
         return None
     c = rng.choice(list(p.caches.values()))
-    new = replace(c, heads=c.heads - 1) if rng.random() < 0.5 else replace(c, head_dim=c.head_dim + 2)
+    new = (
+        replace(c, heads=c.heads - 1) if rng.random() < 0.5 else replace(c, head_dim=c.head_dim + 2)
+    )
     return replace(p, caches=p.caches | {c.name: new})
 
 
@@ -1023,7 +1029,15 @@ def some_ring(p: Program, rng: Random) -> Ring | None:
     if p.ring is None:
         return None
     slots, group, consumers, window = rng.choice(
-        ((4, 1, 2, 2), (4, 2, 2, 2), (6, 1, 3, 3), (6, 3, 3, 1), (8, 2, 4, 2), (4, 1, 4, 3), (4, 2, 4, 1))
+        (
+            (4, 1, 2, 2),
+            (4, 2, 2, 2),
+            (6, 1, 3, 3),
+            (6, 3, 3, 1),
+            (8, 2, 4, 2),
+            (4, 1, 4, 3),
+            (4, 2, 4, 1),
+        )
     )
     return Ring(slots, 16, group, consumers, window)
 
@@ -1034,7 +1048,9 @@ def ring_without_one_consumer_a_slot(p: Program, rng: Random) -> Program | None:
     ring = some_ring(p, rng)
     if ring is None:
         return None
-    return replace(p, ring=replace(ring, consumers=rng.choice((2, 3, 4, 5)), group=rng.choice((1, 2))))
+    return replace(
+        p, ring=replace(ring, consumers=rng.choice((2, 3, 4, 5)), group=rng.choice((1, 2)))
+    )
 
 
 @mutant
@@ -1084,14 +1100,3 @@ def ring_of_mixed_weights(p: Program, rng: Random) -> Program | None:
             other = "bf16" if t.dtype == "f32" else "f32"
             return replace(p, **{table: held | {t.name: replace(t, dtype=other)}})
     return None
-
-
-def touches_caches(p: Program, run: Run) -> bool:
-    return any(isinstance(a, CacheAccess) for a in p.accesses(run))
-
-
-def reads_plain(p: Program, run: Run) -> bool:
-    return any(
-        isinstance(a, Access) and not a.write and p.buffers[a.buffer].space == "plain"
-        for a in p.accesses(run)
-    )

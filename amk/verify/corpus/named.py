@@ -22,6 +22,8 @@ from amk.ir.kernels import (
     Weight,
 )
 from amk.ir.program import Buffer, KvCache, Program, Ring, Run, Signal, Tensor, Wait
+from amk.verify.corpus.generator import TILINGS, Recipe, lower
+from amk.verify.corpus.mutants import renamed, with_buffer
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,10 @@ class Sketch:
     ) -> None:
         w = tuple(Wait(c, n) for c, n in (waits or {}).items())
         s = tuple(Signal(c, n) for c, n in (signals or {}).items())
-        top = max([*(waits or {}), *(signals or {}), self.p.counters - 1])
-        self.p.counters = top + 1
+        named = [x.counter for x in (*w, *s)]
+        self.p.counters = (
+            max(self.p.counters, *(c + 1 for c in named)) if named else self.p.counters
+        )
         self.p.queues[sm].append(Run(kernel, lo, hi, w, s))
 
     def begin(self, out: str, halves: int = 1, signal: bool = False) -> None:
@@ -423,7 +427,7 @@ def half_a_word_at_the_end() -> Program:
     return s.end(0, "z")
 
 
-def merging(before: str, overwriter: str = "norm") -> Sketch:
+def merging(space: str) -> Sketch:
     """SM 1 merges a partial result that SM 0 writes, from position 2 on; SM 2 then overwrites it.
 
     One head; the second split is no attention tile but an ordinary kernel, which writes always.
@@ -431,7 +435,7 @@ def merging(before: str, overwriter: str = "norm") -> Sketch:
     s = Sketch(3)
     for name in ("x", "out", "y"):
         s.vector(name, "flagged")
-    s.vector("part", before, N + 2, uses=2)
+    s.vector("part", space, N + 2, uses=2)
     s.p.caches["kv"] = KvCache("kv", 16, 1, N, "f32")
     s.begin("x")
     s.kernel("append", Append(1, N, Ref("x"), Ref("x"), Cache("kv")))
@@ -453,9 +457,7 @@ def merging(before: str, overwriter: str = "norm") -> Sketch:
     s.run(2, "keep", 0, N + 2)
     s.kernel("over", Binary(N + 2, 1, "add", Ref("held"), Ref("held"), Ref("part", 0, 1)))
     s.run(2, "over", 0, N + 2)
-    s.kernel(
-        "use", Binary(N + 2, 1, "add", Ref("part", 0, 1), Ref("part", 0, 1), Ref("last"))
-    )
+    s.kernel("use", Binary(N + 2, 1, "add", Ref("part", 0, 1), Ref("part", 0, 1), Ref("last")))
     s.run(0, "use", 0, N + 2)
     return s
 
@@ -475,22 +477,39 @@ def a_read_that_does_not_happen_sees_nothing() -> Program:
 
 @case(safe=True, conservative=True)
 def arrivals_of_two_steps_mix() -> Program:
-    """Arrivals of one counter from two SMs, of which one may run a step ahead of the other; what
-    the waiter reads comes from the one that cannot."""
-    s = Sketch(2)
+    """SM 1 makes its arrival of the next step before SM 0 makes that of this one. The threshold
+    cannot be reached without SM 0, but that takes counting over two steps."""
+    s = Sketch(3)
     s.vector("x", "plain")
-    s.vector("y", "flagged")
     s.vector("own", "local", 1, dtype="i32")
     s.vector("it", "local")
-    s.kernel("free", Embed(N, 1, Ref("own"), Weight("table"), Ref("it")))
-    s.kernel("next", Argmax(N, Ref("it"), Ref("own")))
+    for name in ("y", "z", "sum"):
+        s.vector(name, "flagged")
     s.kernel("embed", Embed(N, 1, Ref("token"), Weight("table"), Ref("x")))
     s.run(0, "embed", signals={0: 2})
+    s.kernel("free", Embed(N, 1, Ref("own"), Weight("table"), Ref("it")))
+    s.kernel("next", Argmax(N, Ref("it"), Ref("own")))
     s.run(1, "free", signals={0: 1})
     s.run(1, "next", 0, 1)
-    s.add("add", Ref("x"), Ref("x"), Ref("y"))
-    s.run(1, "add", waits={0: 3})
-    return s.end(0, "y")
+    s.kernel("beside", Embed(N, 1, Ref("token"), Weight("table"), Ref("z")))
+    s.run(1, "beside")
+    s.norm("norm", Ref("x"), Ref("y"))
+    s.run(2, "norm", waits={0: 3})
+    s.add("sum", Ref("y"), Ref("z"), Ref("sum"))
+    s.run(0, "sum")
+    return s.end(0, "sum")
+
+
+@case(safe=True, conservative=True)
+def guarded_poll_that_would_order() -> Program:
+    """Partial results live where the activations did. A split writes them after it has polled its
+    queries, which tells that the activations were read; but it does both from position 4 on only,
+    and a poll that does not always happen counts for nothing."""
+    tiling = TILINGS.index("rows=16 splits=2 chunk=4")
+    p = lower(Recipe(shape=3, tiling=tiling, sms=2, sync="flags", fused=True, dtype="f32"))
+    first = p.buffers["embed.y"]
+    out = with_buffer(p, first.name, uses=2)
+    return renamed(out, {"l0.attention.part": first.name}, lambda ref: 1)
 
 
 @case(safe=True, conservative=True)

@@ -72,7 +72,7 @@ class Spot:
     """Masks of instructions."""
 
 
-CAUTIONS = ("guarded", "arrivals", "ring")
+CAUTIONS = ("guarded", "arrivals", "landed", "ring")
 """Where the verifier is deliberately conservative: docs/IR_SPEC.md says why."""
 
 
@@ -84,6 +84,8 @@ def judge(p: Program, cautions: tuple[str, ...] = ()) -> Fault | None:
     arrivals  a wait orders only arrivals that it could not do without if all others of its step
               came and none of any other step; and none on a counter whose arrivals of one step may
               mix with those of the next
+    landed    a write is in memory before another only if that one has acquired it, or comes after a
+              read of it
     ring      a slot with two consumers is a fault even where copies cannot overtake each other
     """
     problem = malformed(p)
@@ -221,6 +223,12 @@ class Execution:
             self.guarded[n] = guarded - sure
         return sorted(others), targets
 
+    def own(self, n: int) -> int:
+        """The instructions of the same SM up to this one."""
+        x = self.all[n]
+        first = self.at[x.sm, 0, 0]
+        return (1 << n + 1) - (1 << first)
+
     def ahead(self, n: int) -> int | None:
         """The instruction before this one on its SM."""
         return n - 1 if n and self.all[n - 1].sm == self.all[n].sm else None
@@ -278,7 +286,8 @@ class Execution:
         return blocked[spare + 1]
 
     def solve(self, order: list[int]) -> tuple[list[int], list[int]]:
-        """`before` and `known` of each instruction, as masks."""
+        """`before` and `released` of each instruction, as masks. An instruction has acquired what
+        is released to it; it knows that, and what is ahead of it on its SM."""
         before = [self.full] * len(self.all)
         changed = True
         while changed:
@@ -294,27 +303,28 @@ class Execution:
                     mask |= self.gained(n, counter, target, before[n], arrivals)
                 if mask != before[n]:
                     before[n], changed = mask, True
-        known = [self.full] * len(self.all)
+        released = [self.full] * len(self.all)
+        own = [self.own(n) for n in range(len(self.all))]
         changed = True
         while changed:
             changed = False
             for n in order:
                 ahead = self.ahead(n)
-                mask = 0 if ahead is None else known[ahead] | 1 << ahead
+                mask = 0 if ahead is None else released[ahead]
                 for counter, target in self.needs[n][1]:
                     arrivals = [
-                        (self.full if before[m] >> n & 1 else known[m] | 1 << m, amount)
+                        (self.full if before[m] >> n & 1 else released[m] | own[m], amount)
                         for m, amount in self.arrivals[counter]
                     ]
-                    mask |= self.gained(n, counter, target, known[n], arrivals)
-                if mask != known[n]:
-                    known[n], changed = mask, True
+                    mask |= self.gained(n, counter, target, released[n], arrivals)
+                if mask != released[n]:
+                    released[n], changed = mask, True
         if "arrivals" in self.cautions:
             mixed = {c for c in self.arrivals if self.mixes(c, before)}
             if not mixed <= self.mixed:
                 self.mixed |= mixed
                 return self.solve(order)
-        return before, known
+        return before, released
 
     def gained(
         self, n: int, counter: int, target: int, among: int, arrivals: list[tuple[int, int]]
@@ -359,7 +369,11 @@ class Execution:
         fault = self.deadlock()
         if fault:
             return fault
-        self.before, self.known = self.solve(self.run())
+        self.before, self.released = self.solve(self.run())
+        self.known = [
+            released | self.own(n) & ~(1 << n) for n, released in enumerate(self.released)
+        ]
+        self.landings: dict[int, int] = {}
         return self.locals() or self.outputs() or self.shared() or self.caches()
 
     def locals(self) -> Fault | None:
@@ -422,6 +436,7 @@ class Execution:
 
     def spot(self, spot: Spot, flagged: bool) -> Fault | None:
         """Every read of these elements finds what it means, and writes come one after another."""
+        behind = self.writes_behind(spot, flagged)
         for value, readers in spot.readers.items():
             writer = spot.writers.get(value)
             if value[0] >= 0 and not flagged:
@@ -433,30 +448,61 @@ class Execution:
                         what = f"{self.all[n]} reads {spot.name}, written by {self.all[writer]}"
                         return Fault("race", f"{what}, without having acquired that")
             for other, overwriter in spot.writers.items():
-                if other == value or (
-                    writer is not None and self.written_before(spot, other, overwriter, writer)
-                ):
+                if other == value or (writer is not None and behind[overwriter] >> writer & 1):
                     continue
                 late = readers & ~self.before[overwriter]
                 if late:
                     reader = self.all[next(self.members(late))]
                     what = f"{self.all[overwriter]} may overwrite {spot.name} before {reader}"
                     return Fault("race", f"{what} has read it")
-        writers = list(spot.writers.items())
-        for i, (v, a) in enumerate(writers):
-            for w, b in writers[i + 1 :]:
-                if not (self.written_before(spot, v, a, b) or self.written_before(spot, w, b, a)):
+        writers = list(spot.writers.values())
+        for i, a in enumerate(writers):
+            for b in writers[i + 1 :]:
+                if not (behind[a] >> b & 1 or behind[b] >> a & 1):
                     what = f"{self.all[a]} and {self.all[b]} write {spot.name} in either order"
                     return Fault("race", what)
         return None
 
-    def written_before(self, spot: Spot, value: Value, first: int, then: int) -> bool:
-        """Whether a write is in place before another: same SM, known to it, or read before it."""
-        a, b = self.all[first], self.all[then]
-        if a.sm == b.sm:
-            return first < then
-        seen = spot.readers.get(value, 0) & self.before[then]
-        return bool(self.known[then] >> first & 1 or seen)
+    def writes_behind(self, spot: Spot, flagged: bool) -> dict[int, int]:
+        """For each write, the writes that come to memory after it: those behind it on its SM, those
+        that come after something proves that it is in memory, and so on from these.
+
+        A read proves it if another SM makes it. An SM's own plain read may be answered before; its
+        own poll may not, nor any read after it has acquired its own release.
+        """
+        behind = dict.fromkeys(spot.writers.values(), 0)
+        for value, a in spot.writers.items():
+            x = self.all[a]
+            readers = spot.readers.get(value, 0)
+            if not flagged:
+                for n in self.members(readers):
+                    if self.all[n].sm == x.sm and not self.released[n] >> a & 1:
+                        readers &= ~(1 << n)
+            for b in behind:
+                y = self.all[b]
+                if a != b and (
+                    (x.sm == y.sm and a < b)
+                    or readers & self.before[b]
+                    or self.landed_before(b) >> a & 1
+                ):
+                    behind[a] |= 1 << b
+        for b in behind:
+            for a in behind:
+                if behind[a] >> b & 1:
+                    behind[a] |= behind[b]
+        return behind
+
+    def landed_before(self, n: int) -> int:
+        """The instructions whose writes are in memory before those of this one come there: they
+        were released to it, or to something before it."""
+        if "landed" in self.cautions:
+            return self.released[n]
+        if n not in self.landings:
+            mask = 0
+            for m in self.members(self.before[n]):
+                mask |= self.released[m]
+            self.landings[n] = mask
+        return self.landings[n]
 
     @staticmethod
     def members(mask: int) -> Iterator[int]:

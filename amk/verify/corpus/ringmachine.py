@@ -9,7 +9,8 @@ i mod consumers.
 
 A step streams a whole number of laps of the consumers, in whole copies, and the streams of the
 steps follow each other. A ring is at fault if some execution of a few laps, for some number of laps
-a step, lets a warp see another slot than the one it means, arrives at a barrier too often, or hangs.
+a step, lets a warp take another slot than the one it means, lets a copy land on slots that were not
+drained, or hangs.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def _operands(p: Program, k: Kernel) -> Iterator[str]:
             shapes = [(k.weight, (k.n, k.k)), (k.norm, (k.k,)), (k.bias, (k.n,))]
             tables = [(k.rope, k.head_dim)]
         case Attention():
-            refs = [(r, real) for r in (k.q, k.k, k.v, k.out)] + [(k.part, ("f32",))]
+            refs = [(k.q, real), (k.k, real), (k.v, real), (k.out, real), (k.part, ("f32",))]
         case Append():
             refs = [(k.k, real), (k.v, real)]
         case RmsNorm():
@@ -135,8 +135,7 @@ def _reach(p: Program, k: Kernel, lo: int, hi: int) -> Iterator[str]:
                 if a.lo < 0 or a.hi > b.length or a.lo >= a.hi:
                     yield f"leaves @{a.buffer}"
                 per_word = 4 // BYTES[b.dtype]
-                begins, ends = a.lo % per_word == 0, a.hi % per_word == 0 or a.hi == b.length
-                if a.write and b.space == "flagged" and not (begins and ends):
+                if a.write and b.space == "flagged" and (a.lo % per_word or a.hi % per_word):
                     yield f"writes part of a word of @{a.buffer}"
             case CacheAccess():
                 if a.lo < 0 or a.hi > p.caches[a.cache].heads or a.lo >= a.hi:
