@@ -309,10 +309,27 @@ def check_certificate() -> None:
     raise Later("check-certificate: not in this version")
 
 
-@app.command(name="fuzz-verifier", context_settings=LATER_SETTINGS)
-def fuzz_verifier() -> None:
-    """Try the verifier on an adversarial corpus (not in this version)."""
-    raise Later("fuzz-verifier: not in this version")
+@app.command(
+    name="fuzz-verifier",
+    epilog=_examples("amk fuzz-verifier --count 1500", "amk fuzz-verifier --seed 2 --json"),
+)
+def fuzz_verifier(
+    count: Annotated[int, typer.Option(help="Programs to try.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Which corpus: the same seed, the same programs.")] = 1,
+    json: Json = False,
+) -> None:
+    """Try the verifier on an adversarial corpus, against an oracle that shares no code with it.
+
+    Status 1 if it is wrong about any program, documented conservative rules aside.
+    """
+    from amk.tools import fuzz
+    from amk.tools.console import finish, results
+
+    with results() as out:
+        result = fuzz.fuzz_verifier(count, seed)
+        finish(out, result, json, lambda console: fuzz.show(result, console))
+    if fuzz.failed(result):
+        raise typer.Exit(1)
 
 
 def _require(device: Device) -> None:
