@@ -84,7 +84,7 @@ class Coder:
             for run in queue:
                 self.runs[run.kernel].append(run)
 
-    # --- operands -------------------------------------------------------------------------------------------------
+    # Operands
 
     def buffer(self, ref: Ref) -> Buffer:
         found = self.program.buffers.get(ref.buffer)
@@ -142,7 +142,7 @@ class Coder:
             raise AmkError(f"all {field} weights of gemvs must have one dtype")
         return types.pop() if types else "float"
 
-    # --- checks ---------------------------------------------------------------------------------------------------
+    # Checks
 
     def whole_units(self, name: str, ref: Ref, width: int) -> None:
         unit = self.unit(ref)
@@ -165,7 +165,7 @@ class Coder:
                     f"the tile {kernel.tile} must be a multiple of {word}"
                 )
 
-    # --- codes ----------------------------------------------------------------------------------------------------
+    # Codes
 
     def code(self, name: str) -> tuple[Code, list[int]]:
         """The code of kernel `name` and its record (without the code's number)."""
@@ -204,13 +204,15 @@ class Coder:
         self.whole_words(name, k, k.out, 2 if k.epilogue == "swiglu" else 1)
         size = DTYPES[self.layout.streamed]
         chunks = ring.columns * size // 64
-        per_lane = ceil_div(ring.columns // self.unit(k.x), 32) * (slices // ring.consumers)
-        private = (
-            slices % ring.consumers == 0
-            and per_lane <= 16
-            and self.buffer(k.x).space == "flagged"
-            and not any(r.waits or r.signals for r in self.runs[name])
+        alone = self.buffer(k.x).space == "flagged" and not any(
+            r.waits or r.signals for r in self.runs[name]
         )
+        rotating = slices % ring.consumers != 0
+        # a warp polls all of x where its columns rotate, else only its own
+        loads = ceil_div(ring.columns // self.unit(k.x), 32) * (
+            slices if rotating else slices // ring.consumers
+        )
+        private = alone and loads <= (12 if rotating else 16)
         registers = 4 * chunks * (slices // ring.consumers)
         end = Ending(
             (
@@ -237,7 +239,7 @@ class Coder:
             ("bool PRIVATE", boolean(private)),
             (
                 "bool IN_REGISTERS",
-                boolean(private and registers <= (64 if ring.consumers <= 8 else 32)),
+                boolean(private and not rotating and registers <= (64 if ring.consumers <= 8 else 32)),
             ),
             ("bool NORM", boolean(any(g.norm for g in self.same_width(k)))),
             ("bool BIAS", boolean(any(g.bias for g in self.same_width(k)))),
@@ -266,7 +268,9 @@ class Coder:
             self.candidates, *(r.hi - r.lo if k.cand else 0 for r in self.runs[name]), 0
         )
         stage = slices * ring.columns * size
-        mine = stage // ring.consumers if private else 0
+        mine = 0
+        if private:
+            mine = stage + 4 * slices if rotating else stage // ring.consumers
         return Code("Gemv", constants, types, 0 if private else stage, mine), record
 
     def _attention(self, name: str, k: Attention) -> tuple[Code, list[int]]:
@@ -284,7 +288,7 @@ class Coder:
             if ref:
                 self.whole_units(name, ref, k.head_dim)
         warps = self.layout.ring.consumers
-        depth = 2  # more rows in flight are more code, and code that misses its cache is slower
+        depth = 2 if cache.dtype == "bf16" else 1  # more rows in flight are more code, and code that misses its cache is slower
         per_head = max(1, warps // k.group)
         constants = (
             ("int HEAD_DIM", str(k.head_dim)),

@@ -145,6 +145,13 @@ def shared_gemv(code: Code) -> bool:
     return code.template == "Gemv" and dict(code.constants)["bool PRIVATE"] == "false"
 
 
+def most_parts(layout: Layout, codes: Iterable[Code]) -> int:
+    """Most partial sums of a row block of a private gemv."""
+    warps = layout.ring.consumers
+    slices = (int(dict(c.constants)["int SLICES"]) for c in codes if c.private)
+    return max((warps, *(n for n in slices if n % warps)))
+
+
 def entries(layout: Layout, codes: Iterable[Code]) -> int:
     """Entries of the ring of partial sums (reduce.cuh says why so many)."""
     ring = layout.ring
@@ -165,13 +172,14 @@ def _shared(
     shared.add("RING", ring.slots * layout.slot_bytes, 1024)
     shared.add("ZERO_AT", 0)
     shared.add("PARTS", entries(layout, codes) * ENTRY_BYTES)
-    shared.add("PRIVATE_PARTS", LEAD * ring.consumers * ENTRY_BYTES)
+    shared.add("PRIVATE_PARTS", LEAD * most_parts(layout, codes) * ENTRY_BYTES)
+    shared.add("READERS", 4 * ring.consumers)
     shared.add("PROGRESS", 16)
     shared.add("BEST", 8 * candidates)
     shared.add("STOP", 8)
     shared.add("GONE", 4)
     end = shared.add("ZERO_END", 0)
-    private = max(c.private for c in codes)
+    private = align(max(c.private for c in codes), 16)
     shared.add("STAGE", max(ring.consumers * private, *(c.stage for c in codes)), 128)
     shared.add("BARRIERS", 16 * (ring.slots // ring.group))
     shared.add("TURNS_AT", 8 * ring.consumers)
@@ -181,6 +189,7 @@ def _shared(
         rows = max((per_sm[i][1] - per_sm[i][0] for per_sm in layout.local_rows), default=0)
         shared.add(f"LOCAL{i}", 4 * rows)
     shared.add("QUEUE_AT", 16 * instructions)
+    shared.add("RECORDS", 128 * (ring.consumers + 1 + FINISHERS), 128)
     shared.places["PRIVATE_BYTES"] = private
     shared.places["ZEROED"] = end - shared.places["ZERO_AT"]
     return shared
@@ -222,6 +231,7 @@ def _constants(
         "SLOT_BYTES": layout.slot_bytes,
         "ENTRIES": max(1, entries(layout, codes)),
         "LEAD": LEAD,
+        "PARTS_MOST": most_parts(layout, codes),
         "ROPE_TABLES": len(layout.program.ropes),
         "LOCAL_BUFFERS": len(layout.locals),
         **{name: at for name, at in shared.places.items() if name not in hidden},
@@ -275,7 +285,8 @@ def _tables(layout: Layout, records: list[list[int]], counters: bool) -> str:
                     for w in run.waits
                 ]
                 events += [[s.counter, s.amount, 0] for s in run.signals]
-            rows.append([number[run.kernel], run.lo, run.hi, at])
+            op = number[run.kernel]
+            rows.append([op | records[op][0] << 20, run.lo, run.hi, at])
     ropes: list[list[int]] = []
     at = 0
     for r in program.ropes.values():
@@ -284,7 +295,7 @@ def _tables(layout: Layout, records: list[list[int]], counters: bool) -> str:
     parts = [
         "/// Operands of every kernel.",
         _table("unsigned", "OPS", records, columns=FIELDS),
-        "/// The queues: kernel, tiles lo and hi, place of its counters in EVENTS.",
+        "/// The queues: kernel and its code << 20, tiles lo and hi, place of its counters in EVENTS.",
         _table("unsigned", "QUEUES", rows, columns=4),
         "struct Stream {\n  unsigned from, slots, padding, instructions, queue;\n};",
         "/// Per SM its weight stream (in units of 16 bytes), slots a step, and queue.",
@@ -343,10 +354,11 @@ def _dispatch(codes: dict[Code, int]) -> str:
     for code, number in codes.items():
         if code.template == "Gemv":
             lines += [f"    case {number}:", f"      Gemv<Code{number}>::complete(c);", "      break;"]
-    lines += ["  }", "}", "", "__device__ __forceinline__ void prefetch(Cta& c, u32 record) {"]
-    lines += ["  switch (__shfl_sync(ALL, record, 0)) {"]
+    lines += ["  }", "}", "", "__device__ __forceinline__ u32 load_record(int index, int lane);", ""]
+    lines += ["__device__ __forceinline__ void prefetch(const Cta& c, u32 code, int index) {"]
+    lines += ["  switch (code) {"]
     for code, number in codes.items():
         if code.template == "Attention":
             of = f"Attention<Code{number}>"
-            lines += [f"    case {number}:", f"      {of}::prefetch(c, record);", "      break;"]
+            lines += [f"    case {number}:", f"      {of}::prefetch(c, load_record(index, c.lane));", "      break;"]
     return "\n".join([*lines, "  }", "}", ""])

@@ -9,9 +9,10 @@
 // the record chooses from. A layer's gemvs must stay together in the instruction cache.
 //
 // x reaches the warps in one of two ways:
-//   PRIVATE  SLICES is a multiple of WARPS, so a warp always works on the same columns: it polls only those, keeps
-//            them in registers (IN_REGISTERS) or in its own part of the stage, and no warp waits for another. A finished
-//            block has one sum from every warp, hence every warp has read its x before anything is published.
+//   PRIVATE  A warp polls only the columns that it works on, into registers (IN_REGISTERS) or its own part of the stage,
+//            and no warp waits for another. Where SLICES is a multiple of WARPS, a warp always has the same columns, and
+//            a finished block has one sum from every warp, hence every warp has read its x before anything is published.
+//            Otherwise (ROTATING) a warp's columns change from slot to slot; it tells the finishers when it has read.
 //   shared   all warps together poll x into the stage; one barrier before the first product, one after the last.
 //
 // Synchronization contract: flagged reads are polled; published words carry the epoch; no fence. Local operands (the
@@ -91,8 +92,9 @@ struct Gemv {
   static constexpr int UNIT = X::UNIT;                     // columns that one thread polls at once
   static constexpr int UNITS = SLOT_COLUMNS / UNIT;        // units of a slice
   static constexpr int SLICE_BYTES = SLOT_COLUMNS * (int)sizeof(W);
-  static constexpr int PARTS_OF_BLOCK = P::PRIVATE ? WARPS : P::SLICES;
-  static constexpr int TURNS = P::PRIVATE ? P::SLICES / WARPS : 1;  // slots of one block that a warp takes
+  static constexpr bool ROTATING = P::PRIVATE && P::SLICES % WARPS != 0;
+  static constexpr int PARTS_OF_BLOCK = P::PRIVATE && !ROTATING ? WARPS : P::SLICES;
+  static constexpr int TURNS = P::PRIVATE && !ROTATING ? P::SLICES / WARPS : 1;  // slots of one block that a warp takes
 
   static __device__ __forceinline__ void load_bias(const Cta& c, GemvRun& g, int row) {
     if constexpr (P::BIAS) {
@@ -112,7 +114,7 @@ struct Gemv {
       if (g.scale == 0.f) {
         float z = 0.f;
 #pragma unroll 1
-        for (int i = c.lane; i < WARPS; i += 32) z += entry_get(entry(i), 8, tag);
+        for (int i = c.lane; i < PARTS_OF_BLOCK; i += 32) z += entry_get(entry(i), 8, tag);
         g.scale = rsqrtf(warp_sum(z) / P::K + __uint_as_float(c.field(G_EPS)));
       }
     }
@@ -180,7 +182,10 @@ struct Gemv {
     if constexpr (P::PRIVATE) {
       const int tile = c.field(G_TILE), row0 = (int)c.field(LO) * tile;
       const int blocks = (min((int)c.field(HI) * tile, (int)c.field(G_N)) - row0 + 7) >> 3;
-      run_private(c, x, norm, blocks);
+      if constexpr (ROTATING)
+        run_rotating(c, x, norm, blocks);
+      else
+        run_private(c, x, norm, blocks);
       c.phase = (u32)(c.phase + blocks * P::SLICES) % WARPS;
       c.block += blocks;
     } else {
@@ -205,6 +210,11 @@ struct Gemv {
     if constexpr (P::PRIVATE) {
       int b = (u32)(me + FINISHERS - (g.row0 >> 3) % FINISHERS) % FINISHERS;  // always the same warp for the same rows
       load_bias(c, g, g.row0 + b * 8);
+      if constexpr (ROTATING) {
+        const volatile u32* readers = reinterpret_cast<const volatile u32*>(smem + READERS);
+        while (!__all_sync(ALL, c.lane >= WARPS || (int)(readers[c.lane < WARPS ? c.lane : 0] - c.block) >= 0)) {
+        }
+      }
 #pragma unroll 1
       for (; b < blocks; b += FINISHERS) {
         const u32 tag = c.block + b;
@@ -271,6 +281,61 @@ struct Gemv {
       d.put(to, c.lane, tag);
       if constexpr (P::NORM) {
         if (c.lane == 4) entry_put(to + 64, z, tag);
+      }
+    }
+  }
+
+  static __device__ __forceinline__ void run_rotating(Cta& c, const View<X>& x, u32 norm, int blocks) {
+    constexpr int PER = ceil_div(UNITS, 32), LOADS = P::SLICES * PER;
+    const int first = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase, total = blocks * P::SLICES;
+    unsigned char* mine = smem + STAGE + c.warp * PRIVATE_BYTES;
+    float* squares = reinterpret_cast<float*>(mine + P::SLICES * SLICE_BYTES);
+    static_assert(P::SLICES * (SLICE_BYTES + 4) <= PRIVATE_BYTES, "the emitter counts the same bytes");
+    c.apart = true;
+    u32 needed = 0;
+#pragma unroll
+    for (int i = 0; i < P::SLICES; i++)
+      if (first + i * WARPS < total) needed |= 1u << (first + i * WARPS) % P::SLICES;
+    auto column = [&](int i) {
+      const int u = c.lane + (i % PER) * 32, col = i / PER * SLOT_COLUMNS + u * UNIT;
+      const bool none = (UNITS % 32 != 0 && u >= UNITS) || (P::K % SLOT_COLUMNS != 0 && col >= P::K);
+      return none || !(needed >> i / PER & 1) ? -1 : col;
+    };
+    float w[LOADS][UNIT], v[LOADS][UNIT];
+    load_norm(c, norm, w, column);
+    fetch<X, LOADS>(c, x, v, column);
+    AMK_FRESH(c);
+    __syncwarp();
+    if (c.lane == 0) reinterpret_cast<volatile u32*>(smem + READERS)[c.warp] = c.block;
+#pragma unroll
+    for (int s = 0; s < P::SLICES; s++) {
+      if (!(needed >> s & 1)) continue;
+      float z = 0.f;
+#pragma unroll
+      for (int i = 0; i < PER; i++) {
+        const int u = c.lane + i * 32;
+        if (UNITS % 32 == 0 || u < UNITS)
+          z += stage_unit(mine + s * SLICE_BYTES + u * UNIT * sizeof(W), v[s * PER + i], w[s * PER + i]);
+      }
+      if constexpr (P::NORM) {
+        z = warp_sum(z);
+        if (c.lane == 4) squares[s] = z;
+      }
+    }
+    __syncwarp();
+    const auto* staged = reinterpret_cast<const typename D::X*>(mine) + (c.lane & 3);
+#pragma unroll 1
+    for (int t = first; t < total; t += WARPS) {
+      const int b = t / P::SLICES, s = t % P::SLICES;
+      D d;
+      const unsigned char* slot = slot_wait(c);
+      d.add(slot, c.lane, [&](int j) { return staged[(s * D::CHUNKS + j) * 4]; });
+      slot_free(c);
+      const u32 tag = c.block + b, to = private_entry(tag, s);
+      while ((int)(tag - c.reached) >= LEAD) c.reached = slowest_finisher();  // the entry is free
+      d.put(to, c.lane, tag);
+      if constexpr (P::NORM) {
+        if (c.lane == 4) entry_put(to + 64, squares[s], tag);
       }
     }
   }

@@ -44,7 +44,7 @@ struct Cta {
   u32 turn;      ///< steps since the buffers were zeroed
   int token;     ///< input token of this step
   int index;     ///< index of the instruction in the queue
-  u32 record;    ///< lane i holds field i of the instruction
+  const u32* record;  ///< fields of the instruction, in shared memory, one copy a warp
   u32 slot;      ///< this warp's next ring slot
   u32 parity;    ///< and the parity of its lap
   int phase;     ///< number of the next slot of the stream, modulo WARPS
@@ -53,7 +53,7 @@ struct Cta {
   u32 block;     ///< row blocks so far, the tag of a partial sum
   bool apart;    ///< warps may still read their private part of the stage
 
-  __device__ __forceinline__ u32 field(int i) const { return __shfl_sync(ALL, record, i); }
+  __device__ __forceinline__ u32 field(int i) const { return record[i]; }
   __device__ __forceinline__ int thread() const { return warp * 32 + lane; }
 };
 

@@ -1,10 +1,24 @@
 // The kernel: set-up, the loader, and the token loops of consumers and finishers. `dispatch`, `complete` and
 // `prefetch` (emitted) run, finish and prepare one instruction.
 
-/// Lane i of the result holds field i of instruction `index`: the operands' fields, then OP, LO, HI, SYNC.
+/// Entry of the queue: kernel and code, tiles lo and hi, place of its counters.
+__device__ __forceinline__ const u32* queue_entry(int index) {
+  return reinterpret_cast<const u32*>(smem + QUEUE_AT) + index * 4;
+}
+
+/// Lane i of the result holds field i of instruction `index`: the kernel's operands, then the entry of the queue.
 __device__ __forceinline__ u32 load_record(int index, int lane) {
-  const u32* queue = reinterpret_cast<const u32*>(smem + QUEUE_AT) + index * 4;
-  return lane < FIELDS ? __ldg(&OPS[queue[0]][lane < FIELDS ? lane : 0]) : queue[lane - FIELDS];
+  const u32* entry = queue_entry(index);
+  return lane < FIELDS ? __ldg(&OPS[entry[0] & 0xfffff][lane < FIELDS ? lane : 0]) : entry[lane - FIELDS];
+}
+
+/// Makes `record` the running instruction's.
+__device__ __forceinline__ void set_record(Cta& c, u32 record) {
+  u32* fields = reinterpret_cast<u32*>(smem + RECORDS) + c.warp * 32;
+  __syncwarp();
+  fields[c.lane] = record;
+  __syncwarp();
+  c.record = fields;
 }
 
 /// The token that step t reads; returns false when the launch ends here.
@@ -44,7 +58,7 @@ __device__ __forceinline__ void consume(Cta& c, int count, int slots) {
     u32 next = load_record(0, c.lane);
 #pragma unroll 1
     for (int i = 0; i < count; i++) {
-      c.record = next;
+      set_record(c, next);
       c.index = i;
       if (i + 1 < count) next = load_record(i + 1, c.lane);
       AMK_BEGIN(c);
@@ -84,10 +98,10 @@ __device__ __forceinline__ void finish_blocks(Cta& c, int count) {
     u32 next = load_record(0, c.lane);
 #pragma unroll 1
     for (int i = 0; i < count; i++) {
-      c.record = next;
+      set_record(c, next);
       c.index = i;
       if (i + 1 < count) next = load_record(i + 1, c.lane);
-      prefetch(c, load_record(i + AHEAD < count ? i + AHEAD : count - 1, c.lane));
+      if (i + AHEAD < count) prefetch(c, queue_entry(i + AHEAD)[0] >> 20, i + AHEAD);
       complete(c);
     }
     meet_step();
@@ -112,7 +126,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 1) amk_kernel(const 
     stream_weights(a, a.stream + (u64)stream.from * 16, stream.slots, lane);
     return;
   }
-  Cta c{a, sm, warp, lane, 0, a.turn, 0, -1, 0, (u32)warp, 0, 0, 0, 0, 1, false};
+  Cta c{a, sm, warp, lane, 0, a.turn, 0, -1, nullptr, (u32)warp, 0, 0, 0, 0, 1, false};
   if (warp < WARPS)
     consume(c, stream.instructions, stream.padding);
   else

@@ -4,7 +4,7 @@
 // shared memory: 64-bit words of a value and the block's number, so that the warp that finishes the block polls the
 // values themselves and nobody needs a barrier.
 //
-// Entries of PRIVATE gemvs: LEAD blocks x WARPS; consumers look at the finishers' progress before they use one again.
+// Entries of PRIVATE gemvs: LEAD blocks x PARTS_MOST; consumers look at the finishers' progress before they use one again.
 // Entries of other gemvs are taken in turn from a ring of ENTRIES, and a consumer finishes the block; that none is
 // overwritten before it was read follows from the weight ring: a warp that fills an entry has drained a slot that lies
 // less than SLOTS slots after every slot that some warp still holds, and a warp finishes a block before it frees a slot
@@ -18,7 +18,7 @@ __device__ __forceinline__ u32 entry_address(u32 entry) {
 }
 
 __device__ __forceinline__ u32 private_entry(u32 block, int part) {
-  return shared(smem + PRIVATE_PARTS) + (block % LEAD * WARPS + part) * ENTRY_BYTES;
+  return shared(smem + PRIVATE_PARTS) + (block % LEAD * PARTS_MOST + part) * ENTRY_BYTES;
 }
 
 /// The first block that some finisher has not finished.

@@ -1,0 +1,346 @@
+"""Measures a compiled program against its baselines, with a verdict beside every latency.
+
+One run is one launch of N tokens behind a context, all costs inside, from the embedding of a token
+to the choice of the next. Systems take turns, so that a change of the GPU's clock meets them all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from amk.backends.cuda.baselines import Reference, System, Timed, make_baseline
+from amk.backends.cuda.decoder import logits_buffer
+from amk.backends.cuda.fidelity import LIMITS, Fidelity
+from amk.backends.cuda.launch import Session
+from amk.errors import AmkError
+from amk.frontends.hf.config import DecoderConfig, tensor_shapes
+from amk.frontends.hf.random_weights import RandomWeights
+from amk.frontends.hf.source import Model
+from amk.ir.kernels import Gemv
+from amk.ir.packs import F32
+from amk.ir.program import DTYPES, Program
+
+PROBES = (1, 17, 64, 113)
+"""Positions whose logits are compared before anything is timed."""
+
+TORCH = {"bf16": torch.bfloat16, "fp32": torch.float32}
+SIZE = {"bf16": 2, "fp32": 4}
+Progress = Callable[[str], None]
+
+
+def gpu_tensors(model: Model, dtype: str, progress: Progress) -> dict[str, torch.Tensor]:
+    """All weights of `model` on the GPU, rounded to `dtype`.
+
+    Random ones are drawn there, from the same distribution as the model's and a seed per tensor:
+    not the same values, but in seconds for any size.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for name, shape in tensor_shapes(model.config).items():
+        progress(name)
+        if isinstance(model.checkpoint, RandomWeights):
+            x = drawn(model.checkpoint, name, shape)
+        else:
+            x = torch.from_numpy(model.weight(name)).cuda()
+        tensors[name] = x.to(TORCH[dtype])
+    return tensors
+
+
+def drawn(weights: RandomWeights, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """A random tensor, float32, uniformly distributed."""
+    digest = hashlib.sha256(f"amk {weights.seed} {name}".encode()).digest()
+    generator = torch.Generator("cuda").manual_seed(int.from_bytes(digest[:7], "little"))
+    x = torch.rand(shape, device="cuda", generator=generator).sub_(0.5)
+    x.mul_(math.sqrt(12) * weights.deviation(name, shape))
+    return x.add_(1) if name.endswith("norm.weight") else x
+
+
+def for_session(tensors: dict[str, torch.Tensor]) -> Callable[[str], Any]:
+    """`tensors` as a session takes them: matrices where they are, vectors from the host."""
+
+    def read(name: str) -> Any:
+        x = tensors[name]
+        if x.dim() == 1:
+            return x.float().cpu().numpy()
+        return x.view(torch.int16) if x.dtype == torch.bfloat16 else x
+
+    return read
+
+
+def weight_bytes(config: DecoderConfig, dtype: str) -> int:
+    """Bytes of weights that every token must read: all matrices but the embedding, and the head."""
+    size = config.vocab * config.hidden
+    for name, shape in tensor_shapes(config).items():
+        if len(shape) == 2 and name not in ("model.embed_tokens.weight", "lm_head.weight"):
+            size += shape[0] * shape[1]
+    return size * SIZE[dtype]
+
+
+def kv_bytes(config: DecoderConfig, dtype: str, context: int, tokens: int) -> float:
+    """Bytes of keys and values that a token reads: the mean over positions context and following.
+
+    The token at position p attends to p + 1 rows.
+    """
+    rows = context + (tokens + 1) / 2
+    return 2 * config.layers * config.kv_size * rows * SIZE[dtype]
+
+
+class Megakernel:
+    """The compiled program as a system."""
+
+    def __init__(self, session: Session, program: Program) -> None:
+        self.session = session
+        name = logits_buffer(program)
+        if name is None:
+            raise AmkError(f"program '{program.name}' has no logits")
+        self.logits_name = name
+
+    def fill(self, prompt: Sequence[int]) -> Timed:
+        """Feeds a prompt from position 0; its tokens are what the model would choose at each."""
+        result = self.session.run(prompt, len(prompt))
+        return Timed([int(t) for t in result.tokens], result.microseconds)
+
+    def prepare(self, prompt: Sequence[int], first: int, tokens: int) -> None:
+        """Needs `fill` first; a run writes rows behind the prompt only."""
+        self.start, self.first, self.count = len(prompt), first, tokens
+
+    def run(self) -> Timed:
+        result = self.session.run([self.first], self.count, start=self.start)
+        return Timed([int(t) for t in result.tokens], result.microseconds)
+
+    def logits(self) -> F32:
+        return self.session.read(self.logits_name)
+
+
+@dataclass
+class Measured:
+    """A system at a context: microseconds per token of each launch, tokens of each, last logits."""
+
+    times: list[float]
+    tokens: list[list[int]]
+    last: F32
+
+    def judge(self, fidelity: Fidelity, reference: Reference, first: int, context: int) -> None:
+        """Compare the last launch with the reference, which holds the prompt."""
+        tokens = self.tokens[-1]
+        want = reference.follow([first, *tokens[:-1]])
+        fidelity.choose(tokens, want)
+        fidelity.compare(context + len(tokens) - 1, self.last, want[-1])
+        if any(t != tokens for t in self.tokens):
+            fidelity.complaints.append("launches on the same input chose different tokens")
+
+    def entry(
+        self, context: int, fidelity: Fidelity, moved: float, ceiling: float
+    ) -> dict[str, Any]:
+        """For JSON. Where the verdict is not a pass there is no latency."""
+        failure = fidelity.failure()
+        us = median(self.times)
+        found: dict[str, Any] = {
+            "context": context,
+            "positions": [context, context + len(self.tokens[-1]) - 1],
+            "verdict": "fail" if failure else "pass",
+            "reason": failure,
+            "us_per_token": None if failure else round(us, 2),
+            "roofline_fraction": None if failure else round(moved / ceiling / 1e3 / us, 4),
+            "bytes_per_token": round(moved),
+            "launches": len(self.times),
+            "fidelity": fidelity.report(),
+        }
+        if not failure:
+            found |= {"us_min": round(min(self.times), 2), "us_max": round(max(self.times), 2)}
+        return found
+
+
+def take_turns(systems: dict[str, System], launches: int) -> dict[str, Measured]:
+    """Runs all systems in turn, `launches` times after one warm-up; all are prepared."""
+    times: dict[str, list[float]] = {name: [] for name in systems}
+    tokens: dict[str, list[list[int]]] = {name: [] for name in systems}
+    for launch in range(launches + 1):
+        for name, system in systems.items():
+            timed = system.run()
+            tokens[name].append(timed.tokens)
+            if launch:
+                times[name].append(timed.microseconds / len(timed.tokens))
+    return {
+        name: Measured(times[name], tokens[name], system.logits())
+        for name, system in systems.items()
+    }
+
+
+@dataclass
+class Bench:
+    """A program with its weights and baselines on the GPU, ready to be measured."""
+
+    model: Model
+    dtype: str
+    program: Program
+    tensors: dict[str, torch.Tensor]
+    session: Session
+    ceiling: float
+    progress: Progress
+
+    def run(
+        self, contexts: Sequence[int], baselines: Sequence[str], launches: int, tokens: int
+    ) -> dict[str, Any]:
+        """`results` of the program and `baselines` by name, a list with an entry per context."""
+        config, raw = self.model.config, self.model.raw
+        self.progress("reference")
+        reference = Reference(raw, self.tensors)
+        kernel = Megakernel(self.session, self.program)
+        prompt = prompt_of(config, max(*contexts, max(PROBES) + 1))
+        probed = self.probe(kernel, reference, prompt)
+        others: dict[str, System] = {}
+        broken: dict[str, str] = {}
+        for name in baselines:
+            self.progress(f"baseline {name}")
+            others[name] = make_baseline(name, raw, config, self.tensors, reference)
+        results: list[dict[str, Any]] = []
+        lists: dict[str, list[dict[str, Any]]] = {name: [] for name in baselines}
+        for context in sorted(set(contexts)):
+            self.progress(f"context {context}: filling the cache")
+            fed = prompt[:context]
+            want = reference.feed(fed)
+            filled = kernel.fill(fed)
+            fidelity = Fidelity(LIMITS[self.dtype], *map(list, probed))
+            fidelity.compare(context - 1, kernel.logits(), want[0])
+            fidelity.choose(filled.tokens[-1:], want)
+            first = filled.tokens[-1]
+            kernel.prepare(fed, first, tokens)
+            systems: dict[str, System] = {"amk": kernel}
+            for name, system in others.items():
+                self.progress(f"context {context}: preparing {name}")
+                try:
+                    system.prepare(fed, first, tokens)
+                    system.run()
+                    systems[name] = system
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception as error:  # whatever a library makes of a model it does not know
+                    broken[name] = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self.progress(f"context {context}: measuring")
+            measured = take_turns(systems, launches)
+            moved = weight_bytes(config, self.dtype) + kv_bytes(config, self.dtype, context, tokens)
+            for name, found in measured.items():
+                mine = fidelity if name == "amk" else Fidelity(LIMITS[self.dtype])
+                found.judge(mine, reference, first, context)
+                if name == "amk":
+                    mine.complaints += [
+                        f"memory behind @{place} was overwritten" for place in self.session.guards()
+                    ]
+                entry = found.entry(context, mine, moved, self.ceiling)
+                if name == "amk":
+                    entry["time_to_first_token_us"] = (
+                        None if entry["reason"] else round(filled.microseconds, 1)
+                    )
+                    results.append(entry)
+                else:
+                    lists[name].append(entry)
+            for name in set(others) - set(systems):
+                why = f"does not run: {broken[name]}"
+                lists[name].append({"context": context, "verdict": "fail", "reason": why})
+        return {"results": results, "baselines": lists}
+
+    def probe(
+        self, kernel: Megakernel, reference: Reference, prompt: Sequence[int]
+    ) -> tuple[list[int], list[float], list[float]]:
+        """Compares logits at PROBES: positions, errors and divergences."""
+        found = Fidelity(LIMITS[self.dtype])
+        last = max(PROBES) + 1
+        want = reference.feed(prompt[:last], keep=last)
+        at = 0
+        for position in PROBES:
+            part = prompt[at : position + 1]
+            self.session.run(part, len(part), start=at)
+            found.compare(position, kernel.logits(), want[position])
+            at = position + 1
+        return found.positions, found.errors, found.kl
+
+
+def prompt_of(config: DecoderConfig, length: int) -> list[int]:
+    """Token ids from a fixed seed."""
+    ids = np.random.default_rng(7).integers(0, config.vocab, length)
+    return [int(t) for t in ids]
+
+
+def write_trace(
+    program: Program,
+    tensors: dict[str, torch.Tensor],
+    prompt: Sequence[int],
+    path: Path,
+    ceiling: float,
+    steps: int = 4,
+) -> None:
+    """Runs a traced build for `steps` steps behind `prompt` and writes its timeline to `path`, for
+    ui.perfetto.dev."""
+    with Session(program, for_session(tensors), trace=True) as session:
+        first = [int(session.run(prompt, len(prompt)).tokens[-1])]
+        for _ in range(2):  # the second launch finds everything warm
+            session.run(first, steps, start=len(prompt))
+        stamps = session.read_trace(steps)
+    events = trace_events(program, stamps, ceiling)
+    path.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))
+
+
+def trace_events(program: Program, stamps: Any, ceiling: float) -> list[dict[str, Any]]:
+    """Events of Chrome's trace format, in microseconds: a row per SM.
+
+    stamps: uint64 nanoseconds [SM, step, instruction, 3]: begin, operands there, end; 0 where an
+    instruction never waits. `ceiling`, in GB/s, gives the second process: the same queues if
+    weights streamed at that rate, divided evenly among the SMs, and nothing else took time.
+    """
+    events: list[dict[str, Any]] = [
+        {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}
+        for pid, name in ((0, "measured"), (1, "predicted: weights at the DRAM ceiling"))
+    ]
+    zero = int(stamps[stamps > 0].min()) if (stamps > 0).any() else 0
+    rate = ceiling * 1e3 / len(program.queues)  # bytes per microsecond and SM
+    for sm, queue in enumerate(program.queues):
+        for pid in (0, 1):
+            events.append(
+                {
+                    "ph": "M",
+                    "name": "thread_name",
+                    "pid": pid,
+                    "tid": sm,
+                    "args": {"name": f"SM {sm}"},
+                }
+            )
+        clock = 0.0
+        for step in range(stamps.shape[1]):
+            for i, run in enumerate(queue):
+                begin, there, end = (int(t) for t in stamps[sm, step, i])
+                size = streamed_bytes(program, run)
+                about = {"step": step, "tiles": f"[{run.lo}, {run.hi})", "bytes": size}
+                if begin and end >= begin:
+                    waited = max(there - begin, 0) / 1e3 if there else 0.0
+                    events.append(
+                        _event(0, sm, run.kernel, (begin - zero) / 1e3, (end - begin) / 1e3)
+                        | {"args": about | {"operands_after_us": waited}}
+                    )
+                if size:
+                    events.append(_event(1, sm, run.kernel, clock, size / rate) | {"args": about})
+                    clock += size / rate
+    return events
+
+
+def streamed_bytes(program: Program, run: Any) -> int:
+    """Bytes of weights that an instruction takes from its SM's stream."""
+    kernel = program.kernels[run.kernel]
+    if not isinstance(kernel, Gemv):
+        return 0
+    lo, hi = kernel.rows(run.lo, run.hi)
+    w = program.tensors.get(kernel.weight) or program.packs[kernel.weight]
+    return (hi - lo) * kernel.k * DTYPES[w.dtype]
+
+
+def _event(pid: int, sm: int, name: str, at: float, long: float) -> dict[str, Any]:
+    return {"ph": "X", "pid": pid, "tid": sm, "name": name, "ts": at, "dur": long}

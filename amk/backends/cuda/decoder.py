@@ -1,0 +1,136 @@
+"""A program on the GPU as a decoder: the prompt in one launch, all new tokens in a second one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
+from time import sleep
+from typing import Any
+
+from amk.backends.cuda.launch import Session
+from amk.backends.cuda.pack import Weights
+from amk.errors import AmkError
+from amk.interpreters.decoder import Decoder
+from amk.ir.kernels import Gemv
+from amk.ir.packs import F32
+from amk.ir.program import Program
+
+POLL_SECONDS = 1e-4
+"""How often the host looks for tokens of a launch that is under way."""
+
+MOST_EOS = 4
+"""End-of-text tokens that the kernel itself looks for; with more, the host does."""
+
+
+class CudaDecoder(Decoder):
+    """Runs a vm program on the GPU. Raises AmkError where it does not fit, or a launch hangs."""
+
+    def __init__(self, program: Program, weights: Weights) -> None:
+        self.session = Session(program, weights)
+        self.logits_name = logits_buffer(program)
+
+    def close(self) -> None:
+        self.session.close()
+
+    def launch(self, token: int, pos: int, steps: int) -> list[int]:
+        result = self.session.run([token], steps, start=pos)
+        return [int(t) for t in result.tokens]
+
+    def last_logits(self) -> F32 | None:
+        return self.session.read(self.logits_name) if self.logits_name else None
+
+    def generate(
+        self,
+        prompt: Sequence[int],
+        max_tokens: int,
+        eos: Iterable[int] = (),
+        on_token: Callable[[int], None] | None = None,
+        steps: int = 1,
+    ) -> list[int]:
+        """As `Decoder.generate`, whatever `steps` is. `on_token` hears of each token while the
+        launch goes on, in a thread of its own. Leaves in `us_per_token` what a new token took on
+        the device (one of the prompt, if there is no second new one).
+        """
+        if not prompt:
+            raise AmkError("prompt is empty")
+        hear = on_token or _ignore
+        stop = list(eos)
+        first = self.session.run(prompt, len(prompt))
+        made = [int(first.tokens[-1])]
+        self.us_per_token = first.microseconds / len(prompt)
+        hear(made[0])
+        if max_tokens > 1 and made[0] not in stop:
+            with watch(self.session.shown, max_tokens - 1, stop, hear):
+                rest = self.session.run(
+                    made,
+                    max_tokens - 1,
+                    start=len(prompt),
+                    eos=stop if len(stop) <= MOST_EOS else (),
+                )
+            self.us_per_token = rest.microseconds / len(rest.tokens)
+            made += until([int(t) for t in rest.tokens], stop)
+        self.length = len(prompt) + len(made) - 1
+        return made
+
+
+def _ignore(token: int) -> None:
+    """What hears of tokens when nobody wants to."""
+
+
+def logits_buffer(program: Program) -> str | None:
+    """Name of the buffer that holds the logits of the last step, if the program has one."""
+    for kernel in program.kernels.values():
+        if isinstance(kernel, Gemv) and kernel.epilogue == "logits":
+            return kernel.out.buffer
+    return "logits" if "logits" in program.buffers else None
+
+
+def until(tokens: list[int], stop: Sequence[int]) -> list[int]:
+    """`tokens` up to and with the first that is in `stop`."""
+    for i, token in enumerate(tokens):
+        if token in stop:
+            return tokens[: i + 1]
+    return tokens
+
+
+@contextmanager
+def watch(shown: Any, count: int, stop: Sequence[int], hear: Callable[[int], None]) -> Any:
+    """Tells `hear` of the tokens that appear in `shown`, at most `count` and none behind one of
+    `stop`, as they come; when the block ends, of those that are left.
+
+    shown: int32 [>= count], written by the device while the host looks. What `hear` raises is
+    raised when the block ends.
+    """
+    shown[:count] = -1
+    over, raised = Event(), list[BaseException]()
+
+    def listen() -> None:
+        heard = 0
+        while heard < count:
+            last_look = over.is_set()
+            while heard < count and shown[heard] >= 0:
+                token = int(shown[heard])
+                heard += 1
+                hear(token)
+                if token in stop:
+                    return
+            if last_look:
+                return
+            sleep(POLL_SECONDS)
+
+    def guarded() -> None:
+        try:
+            listen()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = Thread(target=guarded)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    if raised:
+        raise raised[0]
