@@ -26,10 +26,12 @@ from amk.dialects.vm import program_of
 from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
 from amk.frontends.hf.config import DecoderConfig
+from amk.ir.digest import program_digest
 from amk.ir.program import Program
 from amk.mlir import build_passes, make_context, one_line, print_module
 from amk.report import describe, render
 from amk.verify import verify_program
+from amk.verify.certificate import certificate_text
 
 PIPELINE = "lower"
 IR_FILES: dict[str, str] = {
@@ -180,18 +182,8 @@ def write_outputs(compiled: Compiled, folder: Path, *, dump_ir: bool) -> dict[st
             texts[level] = print_module(compiled.modules[level])
         for level, text in texts.items():
             (folder / IR_FILES[level]).write_text(text)
-    program_hash = _sha256(texts["vm"])
-    certificate = {
-        "format": 1,
-        "program": compiled.program.name,
-        "program_sha256": program_hash,
-        "sms": len(compiled.program.queues),
-        "instructions": sum(map(len, compiled.program.queues)),
-        "verdict": "safe",
-        "verified_by": [name for name in compiled.seconds if name.startswith("verify-")]
-        + ["prove"],
-    }
-    proof = _json(certificate)
+    proof = certificate_text(compiled.program)
+    program_hash = program_digest(compiled.program)
     (folder / "certificate.json").write_text(proof)
     notes = write_kernel(compiled, folder, program_hash, _sha256(proof))
     report = describe(compiled, notes) | {"program_sha256": program_hash}

@@ -227,25 +227,20 @@ def verify(
     ],
     certificate: Annotated[
         Path | None,
-        typer.Option(metavar="F", help="Write the proof as a certificate (not in this version)."),
+        typer.Option(metavar="F", help="Write the proof of a safe vm program as a certificate."),
     ] = None,
     trace: Annotated[
         Path | None,
-        typer.Option(
-            metavar="F", help="Write the counterexample as a trace (not in this version)."
-        ),
+        typer.Option(metavar="F", help="Write the counterexamples for ui.perfetto.dev."),
     ] = None,
     json: Json = False,
 ) -> None:
     """Prove FILE free of deadlocks and races: status 0 safe, 1 unsafe, 2 malformed."""
-    for name, value in (("--certificate", certificate), ("--trace", trace)):
-        if value:
-            raise Later(f"{name}: not in this version")
     from amk.tools.console import finish, results
     from amk.tools.verify import show, verify_file
 
     with results() as out:
-        result = verify_file(file)
+        result = verify_file(file, certificate, trace)
         finish(out, result, json, lambda console: show(result, console))
     if not result["safe"]:
         raise typer.Exit(1)
@@ -303,10 +298,24 @@ def bench() -> None:
     raise Later("bench: not in this version, which has no GPU backend")
 
 
-@app.command(name="check-certificate", context_settings=LATER_SETTINGS)
-def check_certificate() -> None:
-    """Check a certificate with the independent checker (not in this version)."""
-    raise Later("check-certificate: not in this version")
+@app.command(
+    name="check-certificate",
+    epilog=_examples("amk check-certificate out/30-vm.mlir out/certificate.json"),
+)
+def check_certificate(
+    file: Annotated[Path, typer.Argument(metavar="FILE.mlir", help="IR of the vm level.")],
+    certificate: Annotated[Path, typer.Argument(metavar="CERT", help="Its certificate.")],
+    json: Json = False,
+) -> None:
+    """Check a certificate with the independent checker: status 0 valid, 1 refused, 2 malformed."""
+    from amk.tools.console import finish, results
+    from amk.tools.proof import check_files, show
+
+    with results() as out:
+        result = check_files(file, certificate)
+        finish(out, result, json, lambda console: show(result, console))
+    if not result["valid"]:
+        raise typer.Exit(1)
 
 
 @app.command(

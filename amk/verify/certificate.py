@@ -8,6 +8,7 @@ component of a row is free, and is chosen so that SMs can share rows.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,11 @@ def certificate(p: Program) -> dict[str, Any]:
     return claims(p)
 
 
+def certificate_text(p: Program) -> str:
+    """The certificate of a safe program as JSON. Raises AmkError for an unsafe one."""
+    return json.dumps(certificate(p), separators=(",", ":")) + "\n"
+
+
 def claims(p: Program) -> dict[str, Any]:
     """What a certificate of `p` would have to say, whether or not that proves it safe.
 
@@ -97,7 +103,7 @@ def claims(p: Program) -> dict[str, Any]:
     return {
         "version": VERSION,
         "program": p.name,
-        "sha256": program_digest(p),
+        "program_sha256": program_digest(p),
         "capacities": capacities(p),
         "ranks": [n for queue in ranks for n in queue],
         "clocks": [row.tolist() for row in rows.rows],

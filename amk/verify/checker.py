@@ -1,7 +1,7 @@
 """Checks a certificate against its program, without the verifier: `amk check-certificate`.
 
-This file imports nothing from the verifier and runs no schedule. It believes no number of the
-certificate: ranks and clocks are claims, each of which is checked against its neighbors alone.
+This file imports nothing from the verifier and runs no schedule. Ranks and clocks are claims, each
+of which is checked against its neighbors alone.
 
 * A *rank* per instruction grows along every queue, and every wait holds once all instructions of a
   smaller rank are done. So running by rank never gets stuck, in any step.
@@ -42,13 +42,12 @@ __all__ = ["MalformedCertificateError", "RefusedError", "check_certificate"]
 
 VERSION = 1
 LARGE = 1 << 40
-KEYS = {"version", "program", "sha256", "capacities", "ranks", "clocks", "order", "visible"}
+KEYS = {"version", "program", "program_sha256", "capacities", "ranks", "clocks", "order", "visible"}
 Flags = NDArray[np.bool_]
 
 
 def check_certificate(p: Program, certificate: object) -> None:
-    """Returns if the certificate proves `p` safe. Raises MalformedCertificateError or
-    RefusedError."""
+    """Returns if `p` is proved safe. Raises MalformedCertificateError or RefusedError."""
     if not isinstance(certificate, dict):
         raise MalformedCertificateError("certificate is no JSON object")
     c = cast(dict[str, Any], certificate)
@@ -57,7 +56,7 @@ def check_certificate(p: Program, certificate: object) -> None:
     if set(c) != KEYS:
         odd = ", ".join(sorted(map(str, set(c) ^ KEYS)))
         raise MalformedCertificateError(f"certificate has missing or unknown keys: {odd}")
-    require(c["sha256"] == program_digest(p), "certificate belongs to another program")
+    require(c["program_sha256"] == program_digest(p), "certificate belongs to another program")
     require(c["program"] == p.name, "certificate names another program")
     check_declarations(p)
     require(c["capacities"] == capacities(p), "capacities are not those of the program")
@@ -167,12 +166,13 @@ class _Check:
             require(whole, f"@{b.name}: output not whole")
 
     def check_clocks(self) -> None:
-        """Ranks respect every wait, and no clock claims more than what its instruction waits
-        for."""
+        """Ranks respect every wait, and no clock exceeds what its instruction waits for."""
         before = np.arange(len(self.sm)) - 1
         before[self.first] = self.first + self.size - 1
         shift = np.where(self.index > 0, 0, 2)[:, None] * self.size
         order, visible = self.order[before] - shift, self.visible[before] - shift
+        every = np.arange(len(self.sm))
+        visible[every, self.sm] = LOW
         # Flagged words: their writers have done their reads.
         mine = self.polled
         region, writer = unique_pairs(self.of_region, self.writer[self.read_cells])
@@ -188,6 +188,9 @@ class _Check:
             use = polls & (self.previous == back) & (self.reads_since == 0)
             join(order, self.reader[use], events, number[self.region[use]], 2 * back * self.size)
         self.join_counters(order, visible)
+        # Up to which tick an SM has acquired its own releases: those writes are in memory.
+        back = np.maximum(visible[every, self.sm], -LARGE // 2) + self.sm * LARGE
+        self.landed = np.maximum.accumulate(back) - self.sm * LARGE
         own = np.arange(len(self.size)) == self.sm[:, None]
         floor = own | (self.order <= -2 * self.size)
         require((floor | (self.order <= order)).all(), "order: a clock claims too much")
@@ -241,8 +244,7 @@ class _Check:
                         np.maximum(into[n], done[x], out=into[n])
 
     def check_values(self) -> None:
-        """A write comes after the value before it has been written and read; a read after its
-        write."""
+        """Writes come after what they replace has been written and read; reads after writes."""
         region, cell = self.of_region, self.read_cells
         back, sm = 2 * self.size, self.sm[self.reader]
         tick = 2 * self.index[self.reader] + 1
@@ -254,10 +256,20 @@ class _Check:
             require((known >= tick).all(), "a write may come before a read of what it replaces")
         # Writes before the next write.
         w, following = self.writer[self.written], self.successor[self.written]
-        earliest = np.full(self.regions.shape[1], -LOW)
+        # A read that happens whenever the write does has seen it in memory, unless it is a plain
+        # read of the writer's own SM.
+        count = len(self.polled)
+        earliest, low, high, landed = (np.full(count, x) for x in (-LOW, -LOW, LOW, LOW))
         np.minimum.at(earliest, self.region, self.reads_since)
+        best = (self.reads_since == earliest[self.region]) & (self.previous == 0)
+        np.minimum.at(low, self.region[best], sm[best])
+        np.maximum.at(high, self.region[best], sm[best])
+        np.maximum.at(landed, self.region[best], self.landed[self.reader[best]])
+        by = self.sm[self.writer[cell]]
+        proof = self.polled[region] | (low[region] < by) | (high[region] > by)
+        proof |= 2 * self.index[self.writer[cell]] + 2 <= landed[region]
         seen = np.zeros(len(self.writer), dtype=bool)
-        seen[cell[earliest[region] <= self.since[cell]]] = True
+        seen[cell[proof & (earliest[region] <= self.since[cell])]] = True
         known = self.visible[following, self.sm[w]] + back[self.sm[w]] * self.wraps[self.written]
         safe = (self.sm[w] == self.sm[following]) | seen[self.written]
         safe |= known >= 2 * self.index[w] + 2
@@ -275,8 +287,7 @@ class _Check:
             require((least >= needed).all(), "a read may come before its write")
 
     def check_rows(self, name: str, items: list[tuple[int, CacheAccess]]) -> None:
-        """Row pos of one head of a cache is written once, by the owners of the row classes, and
-        read after that."""
+        """Row pos of a head is written once, by the owner of its row class, and then read."""
         writes = [(n, a) for n, a in items if a.write]
         classes = {(a.chunk, a.splits) for _, a in writes}
         require(len(classes) == 1, f"{name}: row pos is written by none or by several")
