@@ -177,8 +177,29 @@ def check_words(p: Program, accesses: dict[Place, list[AnyAccess]]) -> Iterator[
                 yield Violation("E4", message, (place,))
 
 
+def check_packs(p: Declarations) -> Iterator[Violation]:
+    """(E1), (E2) and (E3) for packs and the tensors that they are made of."""
+    for pack in p.packs.values():
+        missing = [source for source in pack.sources if source not in p.tensors]
+        for source in missing:
+            yield Violation("E1", f"pack @{pack.name} names @{source}, which is no declared tensor")
+        if missing:
+            continue
+        parts = [p.tensors[source] for source in pack.sources]
+        shapes = " and ".join(_x(t.shape) for t in parts)
+        rows = sum(t.shape[0] for t in parts)
+        if rows != pack.shape[0] or any(t.shape[1:] != pack.shape[1:] for t in parts):
+            message = f"pack @{pack.name} of shape {_x(pack.shape)} is made of {shapes}"
+            yield Violation("E2", message)
+        for t in parts:
+            if t.dtype != pack.dtype:
+                message = f"pack @{pack.name} is {pack.dtype}, its source @{t.name} {t.dtype}"
+                yield Violation("E3", message)
+
+
 def check_structure(p: Program) -> Iterator[Violation]:
     """(E1) to (E9) for a vm program."""
+    yield from check_packs(p)
     for name, kernel in p.kernels.items():
         yield from check_kernel(p, name, kernel)
     arrivals: Counter[int] = Counter()

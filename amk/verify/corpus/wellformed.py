@@ -39,6 +39,13 @@ def malformed(p: Program) -> str | None:
 def _problems(p: Program) -> Iterator[str]:
     if not p.queues or not all(p.queues):
         yield "an SM has nothing to run"
+    for pack in p.packs.values():
+        parts = [p.tensors[s] for s in pack.sources if s in p.tensors]
+        rows = sum(t.shape[0] for t in parts)
+        if len(parts) < len(pack.sources) or (rows, *pack.shape[1:]) != pack.shape:
+            yield f"@{pack.name} is not what its sources are"
+        if any((t.dtype, t.shape[1:]) != (pack.dtype, pack.shape[1:]) for t in parts):
+            yield f"@{pack.name} differs from one of its sources"
     for name, k in p.kernels.items():
         for problem in (*k.problems(), *_operands(p, k)):
             yield f"@{name}: {problem}"
