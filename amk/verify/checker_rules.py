@@ -69,6 +69,12 @@ def check_declarations(p: Program) -> None:
     """Kernels fit what they name, waits and signals name counters, and the ring keeps its rules."""
     for b in p.buffers.values():
         require(0 < b.length < LARGE, f"@{b.name}: length out of range")
+    for pack in p.packs.values():
+        require(all(x in p.tensors for x in pack.sources), f"pack @{pack.name}: no such tensor")
+        parts = [p.tensors[x] for x in pack.sources]
+        fits = all(t.shape[1:] == pack.shape[1:] and t.dtype == pack.dtype for t in parts)
+        rows = sum(t.shape[0] for t in parts)
+        require(fits and rows == pack.shape[0], f"pack @{pack.name}: is not made of its sources")
     for name, k in p.kernels.items():
         for f in fields(k):
             value = getattr(k, f.name)

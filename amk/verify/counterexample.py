@@ -34,15 +34,9 @@ class Counterexample:
 
     def lines(self, p: Program) -> list[str]:
         """The interleaving for a person, a line for what an SM does in one go."""
-        out = [_stretch(p, first, last) for first, last in _stretches(self.runs)]
-        if self.violation.rule != "D1":
-            # The last of what runs is the first of the pair, and has a line of its own.
-            first, last = _stretches(self.runs)[-1]
-            out[-1:] = (
-                [_stretch(p, first, Place(last.sm, last.index - 1, last.step))]
-                if (first.step, first.index) < (last.step, last.index) and last.index
-                else []
-            )
+        # The last to run in a race has a note of its own.
+        runs = self.runs if self.violation.rule == "D1" else self.runs[:-1]
+        out = [_stretch(p, first, last) for first, last in _stretches(runs)]
         hidden = len(out) - LINES
         if hidden > 1:
             out[LINES // 2 : LINES // 2 + hidden] = [f"... {hidden} more lines, all in a trace"]
