@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Generator
-from contextlib import contextmanager
 from copy import copy
 from typing import cast
 
@@ -14,6 +11,7 @@ from amk.verify.coverage import check_coverage
 from amk.verify.order import check_order
 from amk.verify.ring import check_ring
 from amk.verify.structure import check_structure, check_words
+from amk.verify.uncollected import uncollected
 from amk.verify.violation import Place, Violation
 
 _proved: list[tuple[Program, list[Violation]]] = []
@@ -27,7 +25,7 @@ def verify_program(p: Program) -> list[Violation]:
     for program, found in _proved:
         if program == p:
             return found
-    with _uncollected():
+    with uncollected():
         found = _verify(p)
     # A copy: who changes `p` in place afterwards must not be told what held before.
     kept = copy(p)
@@ -38,19 +36,6 @@ def verify_program(p: Program) -> list[Violation]:
     _proved.insert(0, (kept, found))
     del _proved[REMEMBERED:]
     return found
-
-
-@contextmanager
-def _uncollected() -> Generator[None]:
-    """No garbage collection: a proof makes many objects and no cycles, and looking for cycles among
-    them takes 40 % of its time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def forget() -> None:

@@ -14,12 +14,14 @@ from amk.ir.lowering import to_vm
 from amk.ir.program import SchedProgram
 from amk.verify import verify_program
 from amk.verify.task import verify_task
+from amk.verify.uncollected import uncollected
 from amk.verify.violation import Place, Violation
 
 
 def verify_sched(p: SchedProgram) -> list[Violation]:
     """Everything that is wrong with a scheduled program."""
-    return verify_task(p) or list(_tiles(p)) or verify_program(to_vm(p))
+    with uncollected():
+        return verify_task(p) or list(_tiles(p)) or verify_program(to_vm(p))
 
 
 def _tiles(p: SchedProgram) -> Iterator[Violation]:
