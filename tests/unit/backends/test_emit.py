@@ -1,0 +1,88 @@
+"""The emitted source: complete, deterministic, and free of warnings and spills wherever nvcc is at hand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from amk.backends.cuda.emit import emit, emit_cuda
+from amk.backends.cuda.nvcc import run_nvcc
+from amk.backends.cuda.target import TARGETS, target_of
+from amk.errors import AmkError
+from amk.ir.program import Program
+from tests.unit.programs import Tiny, fused, unfused
+
+SM90 = TARGETS["sm_90a"]
+CASES = {
+    "f32": fused(Tiny()),
+    "bf16 with bias": fused(Tiny(dtype="bf16", bias=True)),
+    "splits": fused(Tiny(dtype="bf16", splits=2, chunk=4, kv_heads=1)),
+    "counters": fused(Tiny(sync="counters", splits=2, chunk=4, kv_heads=1)),
+    "unfused": unfused(Tiny(dtype="bf16")),
+    "wide": fused(Tiny(dtype="bf16", hidden=2048, inter=4096, head_dim=64, heads=8, tile=8)),
+}
+needs_nvcc = pytest.mark.skipif(
+    not (shutil.which("nvcc") or os.environ.get("NVCC")), reason="nvcc is not installed"
+)
+
+
+@needs_nvcc
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("case", CASES)
+def test_compiles_without_warnings_or_spills(case: str, target: str, tmp_path: Path) -> None:
+    program = CASES[case]
+    assert program.ring
+    small = replace(program, ring=replace(program.ring, slots=8))  # fits every target
+    made = emit(small, target=TARGETS[target])
+    _, usage = run_nvcc(made.source, TARGETS[target], tmp_path)
+    assert usage.warnings == ()
+    assert usage.spill_bytes == 0
+    assert 0 < usage.registers <= 65536 // made.threads // 8 * 8
+
+
+def test_is_the_same_every_time_and_carries_the_hashes() -> None:
+    one = emit_cuda(CASES["f32"], target=SM90, program_hash="abc", certificate_hash="def")
+    two = emit_cuda(CASES["f32"], target=SM90, program_hash="abc", certificate_hash="def")
+    assert one == two
+    assert "// program     abc\n// certificate def\n" in one
+
+
+def test_has_only_the_templates_in_use() -> None:
+    assert "struct Binary" not in emit_cuda(CASES["f32"], target=SM90)
+    assert "counters_wait(const Cta" not in emit_cuda(CASES["f32"], target=SM90)
+    text = emit_cuda(CASES["unfused"], target=SM90)
+    assert "struct Binary" in text
+    assert "counters_wait(const Cta" in text
+
+
+def test_layers_share_code() -> None:
+    two, four = (emit_cuda(fused(Tiny(layers=n)), target=SM90) for n in (2, 4))
+    assert two.count("\nstruct Code") == four.count("\nstruct Code")
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (replace(CASES["f32"], ring=None), "has no ring"),
+        (
+            replace(CASES["f32"], ring=replace(CASES["f32"].ring, slots=800)),
+            r"bytes of shared memory per SM, sm_90a has 232448",
+        ),
+        (fused(Tiny(heads=34, kv_heads=2)), "17 query heads share a KV head"),
+        (fused(Tiny(head_dim=12)), "head_dim must be a multiple of 8"),
+        (fused(Tiny(dtype="bf16", tile=2, sms=5)), "the tile 2 must be a multiple of 4"),
+    ],
+)
+def test_refuses_what_it_cannot_run(program: Program, message: str) -> None:
+    with pytest.raises(AmkError, match=message):
+        emit_cuda(program, target=SM90)
+
+
+def test_refuses_an_unknown_target() -> None:
+    with pytest.raises(AmkError, match="arch 'sm_75' is not supported"):
+        target_of("sm_75")

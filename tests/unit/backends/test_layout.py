@@ -1,0 +1,45 @@
+"""Where weights go: every row of every streamed weight to a place of its own, in the fused order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from amk.backends.cuda.layout import Arena, packings, plan, source_rows
+from amk.ir.packs import materialize, round_to
+from amk.ir.program import DTYPES
+from tests.unit.programs import Tiny, fused, weights
+
+TINY = Tiny(dtype="bf16", bias=True)
+
+
+def test_every_row_has_its_own_place() -> None:
+    layout = plan(fused(TINY))
+    places = np.concatenate([p.to for p in packings(layout)])
+    rows = sum(k.n for k in layout.program.kernels.values() if hasattr(k, "weight"))
+    assert len(places) == rows == len(set(places.tolist()))
+    assert int(places.max()) * 16 < layout.stream_bytes
+
+
+def test_rows_of_a_pack_come_from_where_materialize_takes_them() -> None:
+    program, get = fused(TINY), weights(TINY)
+    for name, pack in program.packs.items():
+        want = materialize(pack, get)
+        for source, made, own in source_rows(program, name):
+            np.testing.assert_array_equal(round_to(get(source), pack.dtype)[own], want[made])
+
+
+def test_streams_start_steps_with_the_first_warp() -> None:
+    layout = plan(fused(TINY))
+    for stream in layout.streams:
+        assert (stream.slots + stream.padding) % layout.ring.consumers == 0
+    assert layout.slot_bytes == 8 * layout.ring.columns * DTYPES["bf16"]
+
+
+def test_guards_lie_around_every_region() -> None:
+    arena = Arena()
+    for name, size in (("a", 8), ("b", 300)):
+        arena.add(name, size)
+    guards = arena.guards()
+    assert len(guards) == 3
+    assert all(g.size >= 16 for g in guards)
+    assert sum(g.size for g in guards) + 308 == arena.size
