@@ -513,6 +513,38 @@ def guarded_poll_that_would_order() -> Program:
 
 
 @case(safe=True, conservative=True)
+def release_that_a_third_sm_acquired() -> Program:
+    """SM 0 reads element 3 only by itself, which proves nothing; but SM 1 has acquired what SM 0
+    released behind its writes, so they are in memory before SM 2, who polls what SM 1 writes then,
+    overwrites them. The verifier asks SM 2 itself."""
+    s = Sketch(3)
+    s.vector("b", "plain", uses=2)
+    s.vector("y", "flagged")
+    s.begin("b", signal=True)
+    s.add("add", Ref("b"), Ref("b"), Ref("y"))
+    s.run(0, "add", 3, 4)
+    s.run(1, "add", 0, 3, waits={0: 1})
+    s.norm("norm", Ref("y"), Ref("b", 0, 1))
+    s.run(2, "norm", signals={1: 1})
+    return s.end(0, "b", 1, waits={1: 1})
+
+
+@case(safe=False)
+def an_sm_reads_only_its_own_write() -> Program:
+    """The same without the release: a plain read of one's own write may be answered before the
+    write is in memory, and then another SM's later write to the place is lost under it."""
+    s = Sketch(2)
+    s.vector("b", "plain", uses=2)
+    s.vector("y", "flagged")
+    s.begin("b")
+    s.add("add", Ref("b"), Ref("b"), Ref("y"))
+    s.run(0, "add")
+    s.norm("norm", Ref("y"), Ref("b", 0, 1))
+    s.run(1, "norm", signals={0: 1})
+    return s.end(0, "b", 1, waits={0: 1})
+
+
+@case(safe=True, conservative=True)
 def ring_whose_copies_cannot_overtake() -> Program:
     """Slots change hands, but with one copy in flight no lap is missed."""
     return with_ring(Ring(4, 16, 1, 3, 1))
