@@ -16,6 +16,12 @@ class Decoder:
     length = 0
     """Positions filled so far: the next step may be at any position up to here."""
 
+    us_per_token: float | None = None
+    """Microseconds of a token of the last `generate`, where the device itself measures them."""
+
+    def close(self) -> None:
+        """Frees what the decoder holds besides host memory."""
+
     def launch(self, token: int, pos: int, steps: int) -> list[int]:
         """Runs `steps` steps from position `pos` on, the first with `token`, each other with the
         token of the step before. Gives the token of each step, or none without an argmax."""

@@ -171,8 +171,8 @@ def generate(
     json: Json = False,
 ) -> None:
     """Compile MODEL, prove the schedule, run the compiled program, and print what it generates."""
-    _require(device)
     from amk.tools.console import results
+    from amk.tools.devices import DEVICES
     from amk.tools.generate import generate_tokens
 
     with results() as out:
@@ -182,7 +182,7 @@ def generate(
             prompt_ids,
             max_tokens=max_tokens,
             device=device.value,
-            dtype=(dtype or Dtype.fp32).value,
+            dtype=dtype.value if dtype else DEVICES[device.value].dtype,
             num_sms=num_sms,
             sync=sync.value,
             verify=verify,
@@ -205,15 +205,15 @@ def eval(
     json: Json = False,
 ) -> None:
     """Compare the compiled program with Hugging Face in fp32, at every position of a text."""
-    _require(device)
     from amk.tools.console import finish, results
+    from amk.tools.devices import DEVICES
     from amk.tools.evaluate import evaluate, show
 
     with results() as out:
         result = evaluate(
             model,
             device=device.value,
-            dtype=(dtype or Dtype.fp32).value,
+            dtype=dtype.value if dtype else DEVICES[device.value].dtype,
             num_sms=num_sms,
             tokens=tokens,
         )
@@ -292,10 +292,56 @@ def run(
 LATER_SETTINGS: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
-@app.command(context_settings=LATER_SETTINGS)
-def bench() -> None:
-    """Measure on the GPU (not in this version)."""
-    raise Later("bench: not in this version, which has no GPU backend")
+@app.command(
+    epilog=_examples(
+        "amk bench random:llama-3.2-1b --context 128,4096",
+        "amk bench smollm2 --baselines none --json",
+    )
+)
+def bench(
+    model: Model,
+    context: Annotated[
+        str, typer.Option(metavar="N,N", help="Rows of the KV cache before the first token.")
+    ] = "128",
+    baselines: Annotated[
+        str, typer.Option(metavar="NAMES", help="Some of graph,compile,hf; or none.")
+    ] = "graph,compile,hf",
+    launches: Annotated[int, typer.Option(help="Timed launches; their median counts.")] = 5,
+    tokens: Annotated[int, typer.Option(help="Tokens per launch.")] = 128,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Type of weights and activations; sums are fp32.")
+    ] = Dtype.bf16,
+    num_sms: Annotated[
+        int | None, typer.Option(help="Number of SMs to compile for.", show_default="the GPU's")
+    ] = None,
+    sync: SyncOption = Sync.flags,
+    trace: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="Write a timeline of a few steps, for ui.perfetto.dev."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measure MODEL on the GPU beside what one would run instead. A latency is printed only if the
+    logits are the model's.
+    """
+    from amk.tools.bench import bench, show
+    from amk.tools.console import finish, results
+
+    with results() as out:
+        result = bench(
+            model,
+            context=context,
+            baselines=baselines,
+            launches=launches,
+            tokens=tokens,
+            dtype=dtype.value,
+            num_sms=num_sms,
+            sync=sync.value,
+            trace=trace,
+        )
+        finish(out, result, json, lambda console: show(result, console))
+    if not result["ok"]:
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -339,14 +385,6 @@ def fuzz_verifier(
         finish(out, result, json, lambda console: fuzz.show(result, console))
     if fuzz.failed(result):
         raise typer.Exit(1)
-
-
-def _require(device: Device) -> None:
-    """Raises Later for a device that this version does not run on."""
-    from amk.tools.devices import DEVICES
-
-    if device.value not in DEVICES:
-        raise Later(f"--device {device.value}: not in this version, which runs programs on the CPU")
 
 
 INTERRUPTED = 130

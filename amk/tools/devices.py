@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from amk.compiler import DEFAULT_ARCH
 from amk.interpreters.decoder import Decoder
 from amk.interpreters.storage import Weights
 from amk.interpreters.vm import VmInterpreter
 from amk.ir.program import Program
 
-DEVICES: dict[str, Callable[[Program, Weights], Decoder]] = {"cpu": VmInterpreter}
-"""Makers of decoders by the name that `--device` takes."""
+
+@dataclass(frozen=True)
+class Device:
+    """What `--device` names. `dtype` is its default; `machine` gives the architecture and the
+    number of SMs to compile for (None: the architecture's), and raises AmkError where it is
+    missing.
+    """
+
+    dtype: str
+    machine: Callable[[], tuple[str, int | None]]
+    decoder: Callable[[Program, Weights], Decoder]
+
+
+def _gpu() -> tuple[str, int | None]:
+    from amk.backends.cuda.gpu import find_gpu
+
+    gpu = find_gpu()
+    return gpu.arch, gpu.sms
+
+
+def _on_gpu(program: Program, weights: Weights) -> Decoder:
+    from amk.backends.cuda.decoder import CudaDecoder
+
+    return CudaDecoder(program, weights)
+
+
+DEVICES = {
+    "cpu": Device("fp32", lambda: (DEFAULT_ARCH, None), VmInterpreter),
+    "cuda": Device("bf16", _gpu, _on_gpu),
+}

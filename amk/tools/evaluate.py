@@ -30,6 +30,7 @@ def evaluate(name: str, *, device: str, dtype: str, num_sms: int | None, tokens:
     """
     if tokens < 2:
         raise AmkError(f"--tokens: must be at least 2, got {tokens}")
+    arch, sms = DEVICES[device].machine()
     steps = Steps()
     with steps.step(f"opening {name}") as step:
         model = open_model(name, step.report)
@@ -37,12 +38,13 @@ def evaluate(name: str, *, device: str, dtype: str, num_sms: int | None, tokens:
     with steps.step("compiling") as step:
         compiled = compile_model(
             model.config,
-            num_sms=num_sms,
+            num_sms=num_sms or sms,
             dtype=dtype,
             max_context=len(ids),
+            arch=arch,
             started=step.describe,
         )
-    decoder = DEVICES[device](compiled.program, model.weight)
+    decoder = DEVICES[device].decoder(compiled.program, model.weight)
     ours: list[F32] = []
     with steps.step("running the program", len(ids)) as step:
         for pos, token in enumerate(ids):
@@ -50,6 +52,7 @@ def evaluate(name: str, *, device: str, dtype: str, num_sms: int | None, tokens:
             assert logits is not None
             ours.append(logits)
             step.advance()
+    decoder.close()
 
     from amk.frontends.hf.reference import perplexity, reference_logits
 

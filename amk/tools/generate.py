@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from time import perf_counter
 from typing import Any, TextIO
 
+import numpy as np
 from rich.console import Console
 
 from amk.compiler import compile_model
@@ -68,6 +69,7 @@ def generate_tokens(
         raise AmkError("--prompt: prompt is empty")
     given = None if prompt_ids is None else parse_ids(prompt_ids)
 
+    arch, sms = DEVICES[device].machine()
     steps = Steps()
     with steps.step(f"opening {name}") as step:
         model = open_model(name, step.report)
@@ -80,9 +82,10 @@ def generate_tokens(
     with steps.step("compiling") as step:
         compiled = compile_model(
             model.config,
-            num_sms=num_sms,
+            num_sms=num_sms or sms,
             dtype=dtype,
             max_context=length,
+            arch=arch,
             sync=sync,
             started=step.describe,
         )
@@ -101,8 +104,9 @@ def generate_tokens(
             if not as_json:
                 print(stream.push(token), end="", file=out, flush=True)
 
-        decoder = DEVICES[device](compiled.program, counted(model.weight, step.advance))
+        decoder = DEVICES[device].decoder(compiled.program, counted(model.weight, step.advance))
         tokens = decoder.generate(ids, max_tokens, model.config.eos, token_made)
+        decoder.close()
     if not as_json:
         print(file=out)
     result: Result = {
@@ -116,7 +120,7 @@ def generate_tokens(
         "stopped": tokens[-1] in model.config.eos,
         "verdict": "safe",
         "prompt_seconds": times[1] - times[0],
-        **speed(times),
+        **speed(times, decoder.us_per_token),
     }
     if verify:
         from amk.frontends.hf.reference import reference_greedy
@@ -125,8 +129,33 @@ def generate_tokens(
             expected = reference_greedy(model, ids, max_tokens, stop=model.config.eos)
         result["reference_tokens"] = expected
         result["match"] = tokens == expected
+        if tokens != expected:
+            result |= difference(model, ids, tokens, expected)
     finish(out, result, as_json, lambda console: show(result, console))
-    return result.get("match", True)
+    return result.get("match", True) or result.get("tie", False)
+
+
+TIE = 1e-4
+"""Two logits of Hugging Face that are no further apart are a tie, which rounding may decide."""
+
+
+def difference(model: Model, ids: list[int], tokens: list[int], expected: list[int]) -> Result:
+    """`first_difference`, the first token that is not Hugging Face's; `margin`, how far apart
+    Hugging Face's two best logits lie there; and `tie`, whether they are as good as equal.
+    """
+    from amk.frontends.hf.reference import reference_logits
+
+    first = first_difference(tokens, expected)
+    best = np.sort(reference_logits(model, [*ids, *expected[:first]])[-1])[-2:]
+    margin = float(best[1] - best[0])
+    return {"first_difference": first, "margin": margin, "tie": margin <= TIE}
+
+
+def first_difference(tokens: list[int], expected: list[int]) -> int:
+    """Index of the first token where two lists differ; the shorter one's length if none does."""
+    pairs = zip(tokens, expected, strict=False)
+    same = min(len(tokens), len(expected))
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), same)
 
 
 def _tokenizer(model: Model, needed: bool) -> Any:
@@ -150,12 +179,14 @@ def counted(weight: Weights, done: Callable[[], None]) -> Weights:
     return read
 
 
-def speed(times: list[float]) -> Result:
-    """Rate of decoding: from the first new token to the last, or of the prompt if there is only
-    one.
+def speed(times: list[float], us_per_token: float | None) -> Result:
+    """Rate of decoding: as the device measured it, or else from the first new token to the last, or
+    of the prompt if there is only one.
 
     `times` are the start and the moment of each new token, in seconds.
     """
+    if us_per_token is not None:
+        return {"tokens_per_second": 1e6 / us_per_token, "us_per_token": us_per_token}
     seconds = (times[-1] - times[1]) / (len(times) - 2) if len(times) > 2 else times[1] - times[0]
     return {"tokens_per_second": 1 / seconds, "us_per_token": 1e6 * seconds}
 
@@ -168,6 +199,8 @@ def show(result: Result, console: Console) -> None:
     if result.get("match") is True:
         console.print("equal to Hugging Face's greedy tokens (fp32)")
     elif "match" in result:
-        pairs = zip(result["tokens"], result["reference_tokens"], strict=False)
-        first = [*(a == b for a, b in pairs), False].index(False)
-        console.print(f"DIFFERENT from Hugging Face's greedy tokens (fp32) from token {first} on")
+        console.print(
+            f"DIFFERENT from Hugging Face's greedy tokens (fp32) from token "
+            f"{result['first_difference']} on, where its two best logits are "
+            f"{result['margin']:.2g} apart" + (" (a tie)" if result["tie"] else "")
+        )

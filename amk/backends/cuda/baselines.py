@@ -7,6 +7,7 @@ layer, and `hf` is Hugging Face's own `generate`. All start from KV rows of the 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -159,6 +160,15 @@ def make_layer(c: DecoderConfig) -> Callable[..., torch.Tensor]:
     return layer
 
 
+def make_tail(c: DecoderConfig) -> Callable[..., torch.Tensor]:
+    """Logits [1, vocab] of x [1, hidden]."""
+
+    def tail(x: torch.Tensor, weight: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+        return F.linear(norm(x, weight, c.eps), head)
+
+    return tail
+
+
 class Weights:
     """The weights of a model for `Decode`; the fused ones are copies."""
 
@@ -192,9 +202,7 @@ class Decode:
     def __init__(self, c: DecoderConfig, weights: Weights, reference: Reference) -> None:
         self.c, self.w, self.reference = c, weights, reference
         self.layer = make_layer(c)
-        self.tail: Callable[..., torch.Tensor] = lambda x, n, head: F.linear(
-            norm(x, n, c.eps), head
-        )
+        self.tail = make_tail(c)
 
     def prepare(self, prompt: Sequence[int], first: int, tokens: int) -> None:
         c, like = self.c, self.w.embedding
@@ -284,7 +292,9 @@ class Compiled(Graph):
 
     def __init__(self, c: DecoderConfig, weights: Weights, reference: Reference) -> None:
         super().__init__(c, weights, reference)
-        torch._dynamo.reset()
+        torch.compiler.reset()
+        quiet: Any = importlib.import_module("torch._inductor.select_algorithm")
+        quiet.PRINT_AUTOTUNE = False  # or every candidate is told on standard error
         how: dict[str, Any] = {"mode": "max-autotune-no-cudagraphs", "dynamic": False}
         self.layer = torch.compile(self.layer, **how)
         self.tail = torch.compile(self.tail, **how)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -210,7 +211,7 @@ class Bench:
             fed = prompt[:context]
             want = reference.feed(fed)
             filled = kernel.fill(fed)
-            fidelity = Fidelity(LIMITS[self.dtype], *map(list, probed))
+            fidelity = deepcopy(probed)
             fidelity.compare(context - 1, kernel.logits(), want[0])
             fidelity.choose(filled.tokens[-1:], want)
             first = filled.tokens[-1]
@@ -249,10 +250,8 @@ class Bench:
                 lists[name].append({"context": context, "verdict": "fail", "reason": why})
         return {"results": results, "baselines": lists}
 
-    def probe(
-        self, kernel: Megakernel, reference: Reference, prompt: Sequence[int]
-    ) -> tuple[list[int], list[float], list[float]]:
-        """Compares logits at PROBES: positions, errors and divergences."""
+    def probe(self, kernel: Megakernel, reference: Reference, prompt: Sequence[int]) -> Fidelity:
+        """Compares logits at PROBES."""
         found = Fidelity(LIMITS[self.dtype])
         last = max(PROBES) + 1
         want = reference.feed(prompt[:last], keep=last)
@@ -262,7 +261,7 @@ class Bench:
             self.session.run(part, len(part), start=at)
             found.compare(position, kernel.logits(), want[position])
             at = position + 1
-        return found.positions, found.errors, found.kl
+        return found
 
 
 def prompt_of(config: DecoderConfig, length: int) -> list[int]:

@@ -7,6 +7,7 @@ one key), so positions beyond BEYOND are demanded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -85,17 +86,22 @@ class Fidelity:
         """For JSON."""
         return {
             "positions": self.positions,
-            "logits_error": [round(e, 8) for e in self.errors],
+            "logits_error": [finite(e, 8) for e in self.errors],
             "logits_error_limit": self.limits.error,
-            "kl": [round(k, 10) for k in self.kl],
-            "largest_regret": round(self.regret, 6),
+            "kl": [finite(k, 10) for k in self.kl],
+            "largest_regret": finite(self.regret, 6),
             "regret_limit": self.limits.regret,
             "tokens_checked": self.chosen,
         }
 
 
+def finite(x: float, digits: int) -> float | None:
+    """`x` rounded; None for what JSON cannot say."""
+    return round(x, digits) if math.isfinite(x) else None
+
+
 def relative_error(got: F32, want: F32) -> float:
-    """|got - want| / |want| of two rows of logits without their means; inf for what is not finite."""
+    """|got - want| / |want| of two rows of logits without their means; inf where not finite."""
     a, b = got.astype(np.float64), want.astype(np.float64)
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return float("inf")
@@ -104,7 +110,9 @@ def relative_error(got: F32, want: F32) -> float:
 
 
 def divergence(want: F32, got: F32) -> float:
-    """KL divergence in nats of the distribution of `got` from that of `want`."""
+    """KL divergence in nats of the distribution of `got` from that of `want`, or inf."""
+    if not (np.isfinite(want).all() and np.isfinite(got).all()):
+        return float("inf")
     p, q = log_softmax(want), log_softmax(got)
     return float((np.exp(p) * (p - q)).sum())
 

@@ -1,0 +1,150 @@
+"""`--device cuda` and `amk bench`: refusals anywhere, and the real thing where there is a GPU."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from amk.errors import AmkError
+from amk.tools.bench import parse_baselines, parse_contexts, show
+from amk.tools.generate import first_difference, speed
+from tests.unit.tools.shell import refusal, run
+
+TINY = "random:tiny"
+ON_24_SMS = ("--num-sms", "24")
+PASS: dict[str, Any] = {
+    "context": 128,
+    "verdict": "pass",
+    "reason": None,
+    "us_per_token": 734.5,
+    "roofline_fraction": 0.75,
+    "bytes_per_token": 2_500_000_000,
+    "time_to_first_token_us": 90_000.0,
+    "fidelity": {"logits_error": [0.001, 0.009]},
+}
+FAIL: dict[str, Any] = {
+    "context": 128,
+    "verdict": "fail",
+    "reason": "logits at position 113 differ",
+}
+
+
+def no_gpu() -> bool:
+    return not Path("/dev/nvidiactl").exists()
+
+
+class TestRefusals:
+    @pytest.mark.skipif(not no_gpu(), reason="there is a GPU")
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ("generate", TINY, "--prompt-ids", "1", "--device", "cuda"),
+            ("eval", TINY, "--device", "cuda"),
+            ("bench", TINY),
+        ],
+    )
+    def test_without_a_gpu_one_line_says_what_is_missing(self, command: tuple[str, ...]) -> None:
+        message = refusal("amk", *command)
+        assert any(word in message for word in ("PyCUDA", "GPU", "nvcc")), message
+
+    @pytest.mark.parametrize("text", ["", "128,", "0", "-1", "a", "128;256"])
+    def test_contexts(self, text: str) -> None:
+        with pytest.raises(AmkError, match="--context"):
+            parse_contexts(text)
+
+    def test_flags(self) -> None:
+        assert "--baselines: 'vllm' is unknown" in refusal(
+            "amk", "bench", TINY, "--baselines", "vllm"
+        )
+        assert "--launches: must be positive" in refusal("amk", "bench", TINY, "--launches", "0")
+        assert "--tokens: must be positive" in refusal("amk", "bench", TINY, "--tokens", "0")
+        assert "is a folder" in refusal("amk", "bench", TINY, "--trace", "/")
+
+
+def test_lists() -> None:
+    assert parse_contexts("4096, 128,128") == [128, 4096]
+    assert parse_baselines("none") == []
+    assert parse_baselines("hf,graph,hf") == ["hf", "graph"]
+
+
+def test_speed_is_the_devices_where_it_measures() -> None:
+    assert speed([0, 1, 2], 250.0) == {"tokens_per_second": 4000.0, "us_per_token": 250.0}
+    assert speed([0, 1, 3], None)["us_per_token"] == 2e6
+
+
+def test_the_first_difference() -> None:
+    assert first_difference([1, 2, 3], [1, 5, 3]) == 1
+    assert first_difference([1, 2], [1, 2, 3]) == 2
+
+
+def shown(results: list[Any], baselines: dict[str, list[Any]]) -> str:
+    result = {
+        "model": TINY,
+        "device": "a GPU",
+        "dtype": "bf16",
+        "tokens": 128,
+        "launches": 5,
+        "ceiling_gbps": 4600.0,
+        "weight_bytes": 10**9,
+        "results": results,
+        "baselines": baselines,
+    }
+    out = io.StringIO()
+    show(result, Console(file=out, width=200))
+    return out.getvalue()
+
+
+def test_a_person_sees_no_latency_without_a_pass() -> None:
+    text = shown([FAIL | {"us_per_token": 734.5}], {"graph": [PASS]})
+    assert "734.5" in text.splitlines()[-1]
+    assert "734.5" not in text.splitlines()[-2]
+    assert "FAIL: logits at position 113 differ" in text
+    assert "75.0 %" in text
+
+
+@pytest.mark.gpu
+class TestOnTheGpu:
+    @pytest.mark.parametrize("sync", ["flags", "counters"])
+    def test_generate_equals_hugging_face(self, sync: str) -> None:
+        done = run(
+            *("amk", "generate", TINY, "--prompt-ids", "1,2,3", "--max-tokens", "150", *ON_24_SMS),
+            *("--device", "cuda", "--dtype", "fp32", "--sync", sync, "--verify", "--json"),
+        )
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["match"] is True
+        assert 0 < found["us_per_token"] < 10_000
+
+    def test_eval_equals_hugging_face(self) -> None:
+        done = run(
+            *("amk", "eval", TINY, "--device", "cuda", "--dtype", "fp32", *ON_24_SMS),
+            *("--tokens", "129", "--json"),
+        )
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["match"] is True
+        assert found["perplexity_relative_error"] < 1e-6
+
+    def test_bench_has_a_verdict_beside_every_latency(self, tmp_path: Path) -> None:
+        trace = tmp_path / "trace.json"
+        done = run(
+            *("amk", "bench", TINY, "--context", "8,200", "--tokens", "16", *ON_24_SMS),
+            *("--baselines", "graph,hf", "--trace", trace, "--json"),
+        )
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert {"model", "device", "dtype", "ceiling_gbps", "results", "baselines"} <= set(found)
+        assert list(found["baselines"]) == ["graph", "hf"]
+        for entries in (found["results"], *found["baselines"].values()):
+            assert [e["context"] for e in entries] == [8, 200]
+        for entry in found["results"]:
+            assert entry["verdict"] == "pass"
+            assert entry["us_per_token"] > 0
+            assert 0 < entry["roofline_fraction"] < 1
+            assert max(entry["fidelity"]["positions"]) > 100
+        assert json.loads(trace.read_text())["traceEvents"]
