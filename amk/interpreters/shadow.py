@@ -125,7 +125,8 @@ class ShadowEngine:
             self.maybe_storage.check_step(token, pos, steps)
         first, self.end = self.step, self.step + steps
         self.shift = pos - first
-        self.row_stamp[pos : pos + steps] = np.arange(first, self.end) + 1
+        if self.program.caches:
+            self.row_stamp[pos : pos + steps] = np.arange(first, self.end) + 1
         self.give(token, first)
         self.emitted.clear()
         self.at = [0] * len(self.at)
