@@ -3,8 +3,8 @@ independent checker beside the verifier.
 
     python benchmarks/verify_scale.py [--json] [--preset llama-3-70b] [--num-sms 132] [--sync flags]
 
-Seconds are the least of two runs, in a process of its own per program, without reading or printing
-IR. No weight is allocated.
+CPU seconds are the least of two runs, in a process of its own per program, without reading or
+printing IR. No weight is allocated.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def program_of(preset_name: str, num_sms: int, layers: int, sync: str) -> Any:
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """Seconds that `work` takes, and what it returns."""
-    start = time.perf_counter()
+    """CPU seconds that `work` takes, which runs in one thread, and what it returns."""
+    start = time.process_time()
     result = work()
-    return time.perf_counter() - start, result
+    return time.process_time() - start, result
 
 
 def least(work: Callable[[], object]) -> float:
