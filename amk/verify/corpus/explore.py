@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from amk.ir.kernels import Access, CacheAccess
 from amk.ir.program import Program
-from amk.verify.corpus.oracle import rows_of
+from amk.verify.corpus.oracle import positions, rows, rows_of
 from amk.verify.corpus.wellformed import malformed
 
 STATES = 300_000
@@ -63,10 +63,10 @@ class State:
 
 
 class Machine:
-    """All executions of some steps of a program without guarded accesses."""
+    """All executions of some steps of a program from a position on."""
 
-    def __init__(self, p: Program, steps: int):
-        self.p, self.steps = p, steps
+    def __init__(self, p: Program, steps: int, start: int = 0):
+        self.p, self.steps, self.start = p, steps, start
         self.size = [len(q) for q in p.queues]
         self.first = [sum(self.size[:sm]) * steps for sm in range(len(p.queues))]
         self.cuts = self.cells_of()
@@ -83,7 +83,6 @@ class Machine:
             for run in queue:
                 for a in self.p.accesses(run):
                     if isinstance(a, Access):
-                        assert not a.since
                         cuts.setdefault(a.buffer, set()).update((a.lo, a.hi))
         return {b: sorted(c) for b, c in cuts.items()}
 
@@ -176,7 +175,8 @@ class Machine:
             if enough is None:
                 return None
             view |= enough[1]
-        accesses = list(self.p.accesses(run))
+        pos = self.start + step
+        accesses = [a for a in self.p.accesses(run) if not isinstance(a, Access) or pos >= a.since]
         holds = {cell: (stamp, by) for cell, stamp, by in state.memory}
         reads = [a for a in accesses if isinstance(a, Access) and not a.write]
         for a in reads:
@@ -195,25 +195,25 @@ class Machine:
                     stamp, by = holds.get(cell, (None, -1))
                     if stamp != want or not self.sees(sm, number, view, by):
                         return f"instruction {index} of SM {sm} reads {cell} in step {step}"
-        rows: list[tuple[Cell, ...]] = []
+        appended: list[tuple[Cell, ...]] = []
         for a in accesses:
             if isinstance(a, CacheAccess):
-                mine = [(f"{a.cache} {head}", row) for head in range(a.lo, a.hi)
-                        for row in rows_of(a, step)]  # fmt: skip
+                taken = [r for r in rows_of(a, pos) if r >= self.start]
+                mine = [(f"{a.cache} {head}", row) for head in range(a.lo, a.hi) for row in taken]
                 if a.write:
-                    rows.append(tuple(c for c in mine if c[1] == step))
+                    appended.append(tuple(c for c in mine if c[1] == pos))
                     continue
                 own = any(isinstance(b, CacheAccess) and b.write for b in accesses)
                 for cell in mine:
                     by = holds.get(cell, (None, -1))[1]
-                    if not (own and cell[1] == step) and not self.sees(sm, number, view, by):
+                    if not (own and cell[1] == pos) and not self.sees(sm, number, view, by):
                         return f"instruction {index} of SM {sm} reads {cell} in step {step}"
         stores = list(state.stores[sm])
         for a in accesses:
             if isinstance(a, Access) and a.write:
                 for cell in self.cells(a, sm):
                     stores.append(Store((cell,), (step, a.use), number))
-        stores += [Store((cell,), (step, 0), number) for cells in rows for cell in cells]
+        stores += [Store((cell,), (step, 0), number) for cells in appended for cell in cells]
         memory = state.memory
         local = [s for s in stores if s.cells[0][0].endswith(f" of {sm}")]
         if local:
@@ -270,8 +270,11 @@ def put(items: tuple[T, ...], i: int, item: T) -> tuple[T, ...]:
 
 
 def explore(p: Program, steps: int = 2) -> str | None:
-    """What goes wrong in some interleaving of `steps` steps from position 0; None when nothing.
+    """What goes wrong in some interleaving of a few steps; None when nothing does.
 
-    Raises TooLargeError. Guarded accesses and the ring are left to others.
+    Raises TooLargeError. The ring is left to `ringmachine`.
     """
-    return malformed(p) or Machine(p, steps).fault()
+    problem = malformed(p)
+    for start in [] if problem else positions(p):
+        problem = problem or Machine(p, min(steps, rows(p) - start), start).fault()
+    return problem

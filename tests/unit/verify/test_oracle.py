@@ -8,7 +8,6 @@ from random import Random
 
 import pytest
 
-from amk.ir.kernels import Access, CacheAccess
 from amk.ir.program import Program
 from amk.verify.corpus import explore
 from amk.verify.corpus.generator import random_program
@@ -21,24 +20,12 @@ from tests.unit.programs import Tiny, fused
 STATES = 20_000
 
 
-def guarded(p: Program) -> bool:
-    """Whether anything depends on the position."""
-    return any(
-        a.since if isinstance(a, Access) else isinstance(a, CacheAccess) and a.splits > 1
-        for queue in p.queues
-        for run in queue
-        for a in p.accesses(run)
-    )
-
-
 def compared(p: Program) -> str:
     """What both say of a program that can be explored, and whether they agree."""
     fault = judge(p)
     if fault and (fault.kind in ("malformed", "ring") or "writes too" in fault.text):
         # Two writers of one value are a fault by definition, whatever comes of it.
         return "by definition"
-    if guarded(p):
-        return "guarded"
     try:
         found = explore.explore(p)
     except explore.TooLargeError:
