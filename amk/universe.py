@@ -1,4 +1,5 @@
-"""The one list of what amk has: dialects, passes and targets, each as a factory that imports when it is called."""
+"""The one list of what amk has: dialects, passes and targets, each as a factory that imports when
+it is called."""
 
 from __future__ import annotations
 
