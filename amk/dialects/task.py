@@ -129,9 +129,7 @@ def check_buffer(b: Buffer) -> None:
     if b.length <= 0 or b.uses <= 0:
         raise VerifyException(f"buffer @{b.name} has {b.length} elements and {b.uses} uses (B1)")
     if b.length >= 1 << 31:
-        raise VerifyException(
-            f"buffer @{b.name} has {b.length} elements, at most 2^31 - 1 (B1)"
-        )
+        raise VerifyException(f"buffer @{b.name} has {b.length} elements, at most 2^31 - 1 (B1)")
     if b.space == "flagged" and b.length % b.word:
         raise VerifyException(
             f"buffer @{b.name} of {b.length} {b.dtype} is no whole number of words (B2)"

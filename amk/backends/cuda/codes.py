@@ -1,8 +1,9 @@
-"""Kernels as the CUDA source sees them: the constants of a template, and the operands of one kernel.
+"""Kernels as the CUDA source sees them: constants of a template, operands of one kernel.
 
-Kernels of equal shape (the same operator of every layer) share a *code*: one struct of compile-time constants, one
-instantiation of the template in `kernels/<mnemonic>.cuh`. What differs between them (buffers, weights, caches) is
-the kernel's record of operands: numbers that the instruction finds at run time.
+Kernels of equal shape (the same operator of every layer) share a *code*: one struct of compile-time
+constants, one instantiation of the template in `kernels/<mnemonic>.cuh`. What differs between them
+(buffers, weights, caches) is the kernel's record of operands: numbers that the instruction finds at
+run time.
 """
 
 from __future__ import annotations
@@ -148,10 +149,13 @@ class Coder:
         unit = self.unit(ref)
         if ref.offset % unit or width % unit:
             raise AmkError(
-                f"kernel @{name} reads {width} elements at {ref}: offset and width must be multiples of {unit}"
+                f"kernel @{name} reads {width} elements at {ref}: "
+                f"offset and width must be multiples of {unit}"
             )
 
-    def whole_words(self, name: str, kernel: RowKernel, out: Ref, rows_per_element: int = 1) -> None:
+    def whole_words(
+        self, name: str, kernel: RowKernel, out: Ref, rows_per_element: int = 1
+    ) -> None:
         """Two instructions must not share a flagged word of `out`."""
         b = self.buffer(out)
         word = (b.word if b.space == "flagged" else 1) * rows_per_element
@@ -239,7 +243,9 @@ class Coder:
             ("bool PRIVATE", boolean(private)),
             (
                 "bool IN_REGISTERS",
-                boolean(private and not rotating and registers <= (64 if ring.consumers <= 8 else 32)),
+                boolean(
+                    private and not rotating and registers <= (64 if ring.consumers <= 8 else 32)
+                ),
             ),
             ("bool NORM", boolean(any(g.norm for g in self.same_width(k)))),
             ("bool BIAS", boolean(any(g.bias for g in self.same_width(k)))),
@@ -276,19 +282,24 @@ class Coder:
     def _attention(self, name: str, k: Attention) -> tuple[Code, list[int]]:
         cache = self.program.caches[k.cache]
         if k.head_dim % 8 or k.head_dim > 256:
-            raise AmkError(f"kernel @{name}: head_dim must be a multiple of 8 up to 256, got {k.head_dim}")
+            raise AmkError(
+                f"kernel @{name}: head_dim must be a multiple of 8 up to 256, got {k.head_dim}"
+            )
         if k.group > MAX_GROUP:
             raise AmkError(
                 f"kernel @{name}: {k.group} query heads share a KV head, more than {MAX_GROUP}"
             )
         tiles = max((r.hi - r.lo for r in self.runs[name]), default=1)
         if tiles > 1 and k.splits > 1:
-            raise AmkError(f"kernel @{name}: an instruction takes one tile of a split attention, got {tiles}")
+            raise AmkError(
+                f"kernel @{name}: an instruction takes one tile of a split attention, got {tiles}"
+            )
         for ref in (k.q, k.k, k.v):
             if ref:
                 self.whole_units(name, ref, k.head_dim)
         warps = self.layout.ring.consumers
-        depth = 2 if cache.dtype == "bf16" else 1  # more rows in flight are more code, and code that misses its cache is slower
+        # more rows in flight are more code, and code that misses its cache is slower
+        depth = 2 if cache.dtype == "bf16" else 1
         per_head = max(1, warps // k.group)
         constants = (
             ("int HEAD_DIM", str(k.head_dim)),

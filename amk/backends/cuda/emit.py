@@ -1,8 +1,9 @@
 """A vm program as one complete CUDA C++ source.
 
-The source consists of: the program's constants and tables (who runs what, where everything lies), the runtime, one
-template per instruction kind in use, one struct of constants per shape, and the switch between them. It is
-self-contained; its tables are the program that was verified, and it carries its hash.
+The source consists of: the program's constants and tables (who runs what, where everything lies),
+the runtime, one template per instruction kind in use, one struct of constants per shape, and the
+switch between them. It is self-contained; its tables are the program that was verified, and it
+carries its hash.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def emit_cuda(
 ) -> str:
     """The CUDA source of a program for `target`; with `trace`, it writes time stamps.
 
-    Raises AmkError when the program needs more shared memory than the target has, or uses what no template covers.
+    Raises AmkError when the program needs more shared memory than the target has, or uses what no
+    template covers.
     """
     return emit(
         program,
@@ -82,7 +84,7 @@ def emit_cuda(
 
 
 def shared_bytes(program: Program) -> int:
-    """Bytes of shared memory that a program needs per SM. Raises AmkError where no template fits."""
+    """Bytes of shared memory that a program needs per SM; AmkError where no template fits."""
     layout = plan(program)
     coder = Coder(layout)
     codes = [coder.code(name)[0] for name in program.kernels]
@@ -201,7 +203,8 @@ def _include(path: str) -> str:
 
 
 def _head(program: Program, target: Target, program_hash: str, certificate_hash: str) -> str:
-    return f"""// {program.name}: {len(program.queues)} SMs, {sum(map(len, program.queues))} instructions, for {target.name}
+    size = f"{len(program.queues)} SMs, {sum(map(len, program.queues))} instructions"
+    return f"""// {program.name} for {target.name}: {size}
 // program     {program_hash or "(no hash)"}
 // certificate {certificate_hash or "(no hash)"}
 //
@@ -295,7 +298,7 @@ def _tables(layout: Layout, records: list[list[int]], counters: bool) -> str:
     parts = [
         "/// Operands of every kernel.",
         _table("unsigned", "OPS", records, columns=FIELDS),
-        "/// The queues: kernel and its code << 20, tiles lo and hi, place of its counters in EVENTS.",
+        "/// The queues: kernel and code << 20, tiles lo and hi, place of its counters in EVENTS.",
         _table("unsigned", "QUEUES", rows, columns=4),
         "struct Stream {\n  unsigned from, slots, padding, instructions, queue;\n};",
         "/// Per SM its weight stream (in units of 16 bytes), slots a step, and queue.",
@@ -311,7 +314,8 @@ def _tables(layout: Layout, records: list[list[int]], counters: bool) -> str:
 def _table(
     ctype: str, name: str, rows: list[list[int]], *, columns: int = 0, flat: bool = False
 ) -> str:
-    """A constant table; `flat` rows are structs, otherwise arrays of `columns` (0: as many as the first row has)."""
+    """A constant table; `flat` rows are structs, otherwise arrays of `columns` numbers (0: as many
+    as the first row has)."""
     columns = columns or (len(rows[0]) if rows else 1)
     body = ",\n".join("{" + ",".join(map(str, row)) + "}" for row in rows or [[0] * columns])
     shape = f"[{max(1, len(rows))}]" + ("" if flat else f"[{columns}]")
@@ -348,17 +352,35 @@ def _dispatch(codes: dict[Code, int]) -> str:
         "  switch (c.field(0)) {",
     ]
     for code, number in codes.items():
-        lines += [f"    case {number}:", f"      {code.template}<Code{number}>::run(c);", "      break;"]
+        lines += [
+            f"    case {number}:",
+            f"      {code.template}<Code{number}>::run(c);",
+            "      break;",
+        ]
     lines += ["  }", "}", "", "__device__ __forceinline__ void complete(Cta& c) {"]
     lines += ["  switch (c.field(0)) {"]
     for code, number in codes.items():
         if code.template == "Gemv":
-            lines += [f"    case {number}:", f"      Gemv<Code{number}>::complete(c);", "      break;"]
-    lines += ["  }", "}", "", "__device__ __forceinline__ u32 load_record(int index, int lane);", ""]
+            lines += [
+                f"    case {number}:",
+                f"      Gemv<Code{number}>::complete(c);",
+                "      break;",
+            ]
+    lines += [
+        "  }",
+        "}",
+        "",
+        "__device__ __forceinline__ u32 load_record(int index, int lane);",
+        "",
+    ]
     lines += ["__device__ __forceinline__ void prefetch(const Cta& c, u32 code, int index) {"]
     lines += ["  switch (code) {"]
     for code, number in codes.items():
         if code.template == "Attention":
             of = f"Attention<Code{number}>"
-            lines += [f"    case {number}:", f"      {of}::prefetch(c, load_record(index, c.lane));", "      break;"]
+            lines += [
+                f"    case {number}:",
+                f"      {of}::prefetch(c, load_record(index, c.lane));",
+                "      break;",
+            ]
     return "\n".join([*lines, "  }", "}", ""])

@@ -1,4 +1,4 @@
-"""The emitted source: complete, deterministic, and free of warnings and spills wherever nvcc is at hand."""
+"""The emitted source: complete, deterministic, and without warnings or spills where nvcc is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from amk.backends.cuda.emit import emit, emit_cuda
 from amk.backends.cuda.nvcc import run_nvcc
 from amk.backends.cuda.target import TARGETS, target_of
 from amk.errors import AmkError
-from amk.ir.program import Program
+from amk.ir.program import Program, Ring
 from tests.unit.programs import Tiny, fused, unfused
 
 SM90 = TARGETS["sm_90a"]
@@ -70,7 +70,7 @@ def test_layers_share_code() -> None:
     [
         (replace(CASES["f32"], ring=None), "has no ring"),
         (
-            replace(CASES["f32"], ring=replace(CASES["f32"].ring, slots=800)),
+            replace(CASES["f32"], ring=Ring(800, 256, 2, 8, 4)),
             r"bytes of shared memory per SM, sm_90a has 232448",
         ),
         (fused(Tiny(heads=34, kv_heads=2)), "17 query heads share a KV head"),
