@@ -44,6 +44,9 @@ TEMPLATES: dict[type[Kernel], str] = {
     Rope: "Rope",
 }
 MAX_USES = 1 << 16
+KV_BUFFERS, KV_BYTES = 5, 4096
+"""Buffers for rows of the caches, and the bytes of one."""
+
 MAX_GROUP = 16
 """Query heads of one attention tile."""
 
@@ -298,8 +301,14 @@ class Coder:
             if ref:
                 self.whole_units(name, ref, k.head_dim)
         warps = self.layout.ring.consumers
-        # more rows in flight are more code, and code that misses its cache is slower
-        depth = 2 if cache.dtype == "bf16" else 1
+        row = 2 * k.head_dim * DTYPES[cache.dtype]
+        fits = max(1, KV_BYTES // row)
+        # a chunk of rows is contiguous: it ends where a split's own chunk ends
+        chunk_rows = (
+            fits
+            if k.splits == 1
+            else max(r for r in range(1, min(fits, k.chunk) + 1) if k.chunk % r == 0)
+        )
         per_head = max(1, warps // k.group)
         constants = (
             ("int HEAD_DIM", str(k.head_dim)),
@@ -307,7 +316,8 @@ class Coder:
             ("int SPLITS", str(k.splits)),
             ("int CHUNK", str(k.chunk)),
             ("int CACHE_ROWS", str(cache.rows)),
-            ("int DEPTH", str(depth)),
+            ("int DEPTH", "2"),
+            ("int CHUNK_ROWS", str(chunk_rows)),
             ("int TILES", str(tiles)),
             ("float SCALE", number(k.scale)),
             ("bool APPEND", boolean(k.k is not None)),
@@ -328,7 +338,8 @@ class Coder:
             self.layout.caches.regions[k.cache].at // 16,
         ]
         width = k.group * k.head_dim
-        stage = 4 * (per_head * (width + 2 * k.group) + (tiles - 1) * width)
+        stage = KV_BUFFERS * KV_BYTES
+        stage += 4 * (per_head * (width + 2 * k.group) + (tiles - 1) * width)
         return Code("Attention", constants, types, stage), record
 
     def _append(self, name: str, k: Append) -> tuple[Code, list[int]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 
-from amk.backends.cuda.codes import FIELDS, TEMPLATES, Code, Coder, Ending
+from amk.backends.cuda.codes import FIELDS, KV_BUFFERS, KV_BYTES, TEMPLATES, Code, Coder, Ending
 from amk.backends.cuda.layout import Layout, align, plan
 from amk.backends.cuda.target import Target
 from amk.errors import AmkError
@@ -180,10 +180,12 @@ def _shared(
     shared.add("BEST", 8 * candidates)
     shared.add("STOP", 8)
     shared.add("GONE", 4)
+    shared.add("KV_GO", 4)
     end = shared.add("ZERO_END", 0)
     private = align(max(c.private for c in codes), 16)
     shared.add("STAGE", max(ring.consumers * private, *(c.stage for c in codes)), 128)
     shared.add("BARRIERS", 16 * (ring.slots // ring.group))
+    shared.add("KV_BARRIERS", 16 * KV_BUFFERS)
     shared.add("TURNS_AT", 8 * ring.consumers)
     shared.add("ROPES", sum(8 * len(r.inv_freq) for r in layout.program.ropes.values()))
     shared.add("LOCALS", 4 * max(1, len(layout.locals)))
@@ -234,6 +236,9 @@ def _constants(
         "SLOT_BYTES": layout.slot_bytes,
         "ENTRIES": max(1, entries(layout, codes)),
         "LEAD": LEAD,
+        "KV_BUFFERS": KV_BUFFERS,
+        "KV_BYTES": KV_BYTES,
+        "KV_STAGE": shared.places["STAGE"],
         "PARTS_MOST": most_parts(layout, codes),
         "ROPE_TABLES": len(layout.program.ropes),
         "LOCAL_BUFFERS": len(layout.locals),
@@ -366,6 +371,9 @@ def _dispatch(codes: dict[Code, int]) -> str:
                 f"      Gemv<Code{number}>::complete(c);",
                 "      break;",
             ]
+        if code.template == "Attention":
+            produce = f"if (c.warp == WARPS + FINISHERS) Attention<Code{number}>::produce(c);"
+            lines += [f"    case {number}:", f"      {produce}", "      break;"]
     lines += [
         "  }",
         "}",

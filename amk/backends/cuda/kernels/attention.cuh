@@ -1,15 +1,16 @@
 // attention: one KV head's group of query heads over the rows of one split (flash-decoding).
 //
-// Tile shape: a warp works for one query head, PER_HEAD warps share a head's rows. LANES lanes hold one row (8 elements
-// each), so a warp takes ROWS = 32 / LANES rows at once; DEPTH such passes are loaded together, and the next DEPTH while
-// these are computed. Softmax is online, in fp32, base 2, per lane group; groups merge by shuffles, warps through the
-// stage. One head a warp keeps the code short: it runs once a layer, and instructions that miss their cache are the
-// slowest of all.
+// Tile shape: a warp works for one query head, PER_HEAD warps share a head's rows. Rows of the cache arrive in shared
+// memory in chunks of CHUNK_ROWS, through a ring of KV_BUFFERS buffers in the stage; LANES lanes hold one row (8 elements
+// each), so a warp takes ROWS = 32 / LANES rows at once, DEPTH times. Softmax is online, in fp32, base 2, per lane group;
+// groups merge by shuffles, warps through the stage. One head a warp and no loads to registers keep the code short: it
+// runs once a layer, and instructions that miss their cache are the slowest of all.
 //
-// Synchronization contract: rows below pos are immutable in this step and were written by this SM, so the first passes
-// are loaded before q is awaited. Row pos comes from k and v, polled together with q; one warp also appends it to the
-// cache, and the barriers that follow order it before later steps' reads. Partial results are polled by split 0. All
-// reads of the tile precede a barrier that precedes every publication.
+// Synchronization contract: rows below pos are immutable in this step and were written by this SM, so a finisher has the
+// first chunks under way while the consumers await q. Row pos comes from k and v, polled together with q; one warp also appends it to the
+// cache, and the barriers that follow order it before later steps' copies (with a proxy fence, for these are
+// asynchronous). Partial results are polled by split 0. All reads of the tile precede a barrier that precedes every
+// publication.
 
 enum AttentionField { A_Q = 1, A_Q_USE, A_OUT, A_OUT_USE, A_K, A_K_USE, A_V, A_V_USE, A_PART, A_PART_USE, A_CACHE };
 
@@ -56,7 +57,8 @@ struct Attention {
   using Q = typename P::Q;
   using K = typename P::K;
   using Part = typename P::Part;
-  static constexpr int HD = P::HEAD_DIM, G = P::GROUP_HEADS, DEPTH = P::DEPTH;
+  static constexpr int HD = P::HEAD_DIM, G = P::GROUP_HEADS, DEPTH = P::DEPTH, CHUNK_ROWS = P::CHUNK_ROWS;
+  static constexpr int ROW_BYTES = 2 * HD * (int)sizeof(T);  // keys and values
   static constexpr int LANES = power_of_two(ceil_div(HD, 8)), ROWS = 32 / LANES;
   static constexpr int PER_HEAD = G < WARPS ? WARPS / G : 1;  // warps that share a head
   static constexpr int AT_ONCE = WARPS / PER_HEAD;            // heads worked on together
@@ -66,6 +68,7 @@ struct Attention {
   static constexpr float LOG2E = 1.4426950408889634f;
   static constexpr int PAIRS = G * HD / 2, PER = ceil_div(PAIRS, THREADS);
   static constexpr int QU = 8 / Q::UNIT, KU = P::APPEND ? 8 / K::UNIT : 0;
+  static_assert(CHUNK_ROWS * ROW_BYTES <= KV_BYTES, "the emitter counts the same bytes");
   static_assert(HD % 8 == 0 && LANES <= 32, "a row must fit in one warp, in pieces of 8");
 
   /// 2^x for x <= 0; results below 2^-126 are 0.
@@ -73,6 +76,17 @@ struct Attention {
     float y;
     asm("ex2.approx.ftz.f32 %0,%1;" : "=f"(y) : "f"(x));
     return y;
+  }
+
+  /// q k over the lanes of a row.
+  static __device__ __forceinline__ float dot(const float (&q)[8], const Row<T>& k) {
+    float f[8], s = 0.f;
+    k.get(f);
+#pragma unroll
+    for (int i = 0; i < 8; i++) s = fmaf(q[i], f[i], s);
+#pragma unroll
+    for (int o = LANES / 2; o > 0; o >>= 1) s += __shfl_xor_sync(ALL, s, o);
+    return s;
   }
 
   static __device__ __forceinline__ int row(int j, int s) {
@@ -143,17 +157,50 @@ struct Attention {
       asm volatile("prefetch.global.L2 [%0];" ::"l"(base + (u64)row(i / LINES, s) * BYTES + i % LINES * 128));
   }
 
+  /// Names the running instruction.
+  static __device__ __forceinline__ u32 ticket(const Cta& c) { return (c.turn << 16) + c.index + 1; }
+
+  /// By one finisher, beside the consumers: copies the rows of all tiles, once the stage is free.
+  static __device__ __forceinline__ void produce(Cta& c) {
+    const unsigned char* cache = c.a.cache + (u64)c.field(A_CACHE) * 16;
+    const int lo = c.field(LO), hi = c.field(HI);
+    while ((int)(*reinterpret_cast<const volatile u32*>(smem + KV_GO) - ticket(c)) < 0) {
+    }
+    __syncwarp();
+#if AMK_BULK_COPY
+    // rows, and what the stage held before, were written by ordinary stores; this fence is slow, and nobody waits for it
+    asm volatile("fence.proxy.async;" ::: "memory");
+#endif
+#pragma unroll 1
+    for (int tile = lo; tile < hi; tile++) {
+      const int g = tile / P::SPLITS, s = tile % P::SPLITS;
+      if (c.pos < s * P::CHUNK) continue;
+      const int old = P::APPEND ? rows_below(c.pos, s) : rows_below(c.pos + 1, s);
+      const unsigned char* rows = cache + (u64)g * P::CACHE_ROWS * ROW_BYTES;
+#pragma unroll 1
+      for (int first = 0; first < G; first += AT_ONCE) {
+#pragma unroll 1
+        for (int at = 0; at < old; at += CHUNK_ROWS, c.chunk++) {
+          const u32 buffer = c.chunk % KV_BUFFERS, lap = c.chunk / KV_BUFFERS;
+          if (lap > 0) barrier_wait(kv_empty(buffer), (lap & 1) ^ 1);
+          copy_rows(buffer, rows + (u64)row(at, s) * ROW_BYTES, min(CHUNK_ROWS, old - at) * ROW_BYTES, c.lane);
+        }
+      }
+    }
+  }
+
   static __device__ __forceinline__ void run(Cta& c) {
     const View<Q> qv = view<Q>(c, c.field(A_Q), c.field(A_Q_USE));
     const View<K> kv = view<K>(c, c.field(A_K), c.field(A_K_USE)), vv = view<K>(c, c.field(A_V), c.field(A_V_USE));
     const View<typename P::Out> out = view<typename P::Out>(c, c.field(A_OUT), c.field(A_OUT_USE));
     T* cache = reinterpret_cast<T*>(c.a.cache + (u64)c.field(A_CACHE) * 16);
     const int lo = c.field(LO), hi = c.field(HI);
-    float* part = reinterpret_cast<float*>(smem + STAGE);  // [head][warp of head][HD]
+    float* part = reinterpret_cast<float*>(smem + KV_STAGE + KV_BUFFERS * KV_BYTES);  // [head][warp of head][HD]
     float* maxima = part + PARTS_OF_TILE * HD;             // [head][warp of head]
     float* sums = maxima + PARTS_OF_TILE;
     float* held = sums + PARTS_OF_TILE;  // results of all tiles but the last, when one instruction has several
     enter(c);
+    if (c.thread() == 0) *reinterpret_cast<volatile u32*>(smem + KV_GO) = ticket(c);
     float2 mine[PER];
 #pragma unroll 1
     for (int tile = lo; tile < hi; tile++) {
@@ -164,73 +211,75 @@ struct Attention {
         const bool here = d < HD;
         const int old = P::APPEND ? rows_below(c.pos, s) : rows_below(c.pos + 1, s);
         const bool owner = P::APPEND && rows_below(c.pos + 1, s) > old;
-        const int count = old + (owner ? 1 : 0);
-        const T* base = cache + (u64)g * P::CACHE_ROWS * 2 * HD + d;
-        auto index = [&](int pass) { return (pass * PER_HEAD + sub) * ROWS + group; };
-        const bool fresh = owner && here && old % ROWS == group && old / ROWS % PER_HEAD == sub;
+        const int chunks = (old + CHUNK_ROWS - 1) / CHUNK_ROWS;
+        const bool fresh = owner && here && group == 0 && sub == 0;
 #pragma unroll 1
-        for (int head = c.warp / PER_HEAD; head < G; head += AT_ONCE) {
-          Row<T> k[DEPTH], v[DEPTH], k_new, v_new;
-          auto load = [&](Row<T>(&to)[DEPTH], int first, int offset) {
+        for (int first = 0; first < G; first += AT_ONCE) {
+          const int head = first + c.warp / PER_HEAD;
+          const bool busy = head < G;
+          float q[8], m = NEVER, l = 0.f, acc[8] = {};
+          {
+            Row<T> k_new, v_new;
+            inputs(c, qv, kv, vv, here && busy, fresh && busy, (g * G + head) * HD + d, g * HD + d, q, k_new, v_new);
+            AMK_FRESH(c);
 #pragma unroll
-            for (int u = 0; u < DEPTH; u++) {
-              const int j = index(first + u);
-              to[u].clear();
-              if (here && j < old) to[u].load(base + (u64)row(j, s) * 2 * HD + offset);
-            }
-          };
-          load(k, 0, 0);
-          load(v, 0, HD);
-          float q[8];
-          inputs(c, qv, kv, vv, here, fresh, (g * G + head) * HD + d, g * HD + d, q, k_new, v_new);
-          AMK_FRESH(c);
-#pragma unroll
-          for (int i = 0; i < 8; i++) q[i] *= P::SCALE * LOG2E;
-          if constexpr (P::APPEND) {
-            if (fresh && head == 0) {
-              T* p = cache + ((u64)g * P::CACHE_ROWS + c.pos) * 2 * HD + d;
-              k_new.store(p);
-              v_new.store(p + HD);
-            }
-          }
-
-          float m = NEVER, l = 0.f, acc[8] = {};
-#pragma unroll 1
-          for (int first = 0; index(first) - group < count; first += DEPTH) {
-            float score[DEPTH];
-#pragma unroll
-            for (int u = 0; u < DEPTH; u++) {
-              const int j = index(first + u);
-              if constexpr (P::APPEND) {
-                if (owner && j == old) k[u] = k_new, v[u] = v_new;
+            for (int i = 0; i < 8; i++) q[i] *= P::SCALE * LOG2E;
+            if constexpr (P::APPEND) {
+              const float score = dot(q, k_new);
+              if (owner && group == 0 && sub == 0) {
+                m = score, l = 1.f;
+                v_new.get(acc);
+                if (here && head == 0) {
+                  T* p = cache + ((u64)g * P::CACHE_ROWS + c.pos) * 2 * HD + d;
+                  k_new.store(p);
+                  v_new.store(p + HD);
+                }
               }
-              float f[8], dot = 0.f;
-              k[u].get(f);
-#pragma unroll
-              for (int i = 0; i < 8; i++) dot = fmaf(q[i], f[i], dot);
-#pragma unroll
-              for (int o = LANES / 2; o > 0; o >>= 1) dot += __shfl_xor_sync(ALL, dot, o);
-              score[u] = j < count ? dot : NEVER;
             }
-            load(k, first + DEPTH, 0);
-            float top = m;
-#pragma unroll
-            for (int u = 0; u < DEPTH; u++) top = fmaxf(top, score[u]);
-            const float shrink = power(m - top);
-            m = top, l *= shrink;
-#pragma unroll
-            for (int i = 0; i < 8; i++) acc[i] *= shrink;
-#pragma unroll
-            for (int u = 0; u < DEPTH; u++) {
-              const float p = score[u] == NEVER ? 0.f : power(score[u] - top);
-              l += p;
-              float f[8];
-              v[u].get(f);
-#pragma unroll
-              for (int i = 0; i < 8; i++) acc[i] = fmaf(p, f[i], acc[i]);
-            }
-            load(v, first + DEPTH, HD);
           }
+#pragma unroll 1
+          for (int i = 0; i < chunks; i++) {
+            const u32 n = c.chunk + i, buffer = n % KV_BUFFERS;
+            const int count = min(CHUNK_ROWS, old - i * CHUNK_ROWS);
+            const T* chunk = reinterpret_cast<const T*>(smem + KV_STAGE + buffer * KV_BYTES) + d;
+            barrier_wait(kv_full(buffer), n / KV_BUFFERS & 1);
+#pragma unroll 1
+            for (int j = sub * ROWS; busy && j < count; j += PER_HEAD * ROWS * DEPTH) {
+              float score[DEPTH];
+              Row<T> k[DEPTH], v[DEPTH];
+#pragma unroll
+              for (int u = 0; u < DEPTH; u++) {
+                const int r = j + u * PER_HEAD * ROWS + group;
+                k[u].clear();
+                v[u].clear();
+                if (here && r < count) k[u].load(chunk + r * 2 * HD), v[u].load(chunk + r * 2 * HD + HD);
+              }
+              float top = m;
+#pragma unroll
+              for (int u = 0; u < DEPTH; u++) {
+                score[u] = dot(q, k[u]);
+                if (j + u * PER_HEAD * ROWS + group >= count) score[u] = NEVER;
+                top = fmaxf(top, score[u]);
+              }
+              const float shrink = power(m - top);
+              m = top, l *= shrink;
+#pragma unroll
+              for (int i = 0; i < 8; i++) acc[i] *= shrink;
+#pragma unroll
+              for (int u = 0; u < DEPTH; u++) {
+                const float p = score[u] == NEVER ? 0.f : power(score[u] - top);
+                l += p;
+                float f[8];
+                v[u].get(f);
+#pragma unroll
+                for (int i = 0; i < 8; i++) acc[i] = fmaf(p, f[i], acc[i]);
+              }
+            }
+            __syncwarp();
+            if (c.lane == 0) barrier_arrive(kv_empty(buffer));
+          }
+          c.chunk += chunks;
+          if (!busy) continue;
 
 #pragma unroll
           for (int o = LANES; o < 32; o <<= 1) {  // groups of the warp

@@ -113,9 +113,12 @@ struct Gemv {
     if constexpr (P::NORM && P::PRIVATE) {
       if (g.scale == 0.f) {
         float z = 0.f;
+        constexpr int WIDTH = PARTS_OF_BLOCK <= 8 ? 8 : 32;  // fewer shuffles on the way of a hop
 #pragma unroll 1
-        for (int i = c.lane; i < PARTS_OF_BLOCK; i += 32) z += entry_get(entry(i), 8, tag);
-        g.scale = rsqrtf(warp_sum(z) / P::K + __uint_as_float(c.field(G_EPS)));
+        for (int i = c.lane % WIDTH; i < PARTS_OF_BLOCK; i += WIDTH) z += entry_get(entry(i), 8, tag);
+#pragma unroll
+        for (int o = WIDTH / 2; o > 0; o >>= 1) z += __shfl_xor_sync(ALL, z, o);
+        g.scale = rsqrtf(z / P::K + __uint_as_float(c.field(G_EPS)));
       }
     }
     y += __shfl_xor_sync(ALL, y, 8);

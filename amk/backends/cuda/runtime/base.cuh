@@ -51,6 +51,7 @@ struct Cta {
   u32 entry;     ///< next entry of the ring of partial sums
   u32 reached;   ///< a block that all finishers have reached
   u32 block;     ///< row blocks so far, the tag of a partial sum
+  u32 chunk;     ///< chunks of keys and values so far
   bool apart;    ///< warps may still read their private part of the stage
 
   __device__ __forceinline__ u32 field(int i) const { return record[i]; }

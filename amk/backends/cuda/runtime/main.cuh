@@ -119,14 +119,17 @@ extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 1) amk_kernel(const 
 #pragma unroll 1
   for (int i = thread; i < LOCAL_BUFFERS; i += BLOCK_THREADS)
     reinterpret_cast<int*>(smem + LOCALS)[i] = LOCAL_FIRST[sm][i];
-  if (thread == 0) ring_init();
+  if (thread == 0) {
+    kv_init();
+    ring_init();
+  }
   __syncthreads();
   if (stream.instructions == 0) return;
   if (warp == WARPS) {
     stream_weights(a, a.stream + (u64)stream.from * 16, stream.slots, lane);
     return;
   }
-  Cta c{a, sm, warp, lane, 0, a.turn, 0, -1, nullptr, (u32)warp, 0, 0, 0, 0, 1, false};
+  Cta c{a, sm, warp, lane, 0, a.turn, 0, -1, nullptr, (u32)warp, 0, 0, 0, 0, 1, 0, false};
   if (warp < WARPS)
     consume(c, stream.instructions, stream.padding);
   else

@@ -137,3 +137,34 @@ __device__ __forceinline__ void stream_weights(const Args& a, const unsigned cha
     if (++oldest == COPIES) oldest = 0, oldest_parity ^= 1;
   }
 }
+
+// The ring of key and value rows (attention.cuh): KV_BUFFERS buffers of KV_BYTES. Full and empty as above; every consumer
+// warp drains every buffer, one finisher fills them.
+
+__device__ __forceinline__ u32 kv_full(int buffer) { return shared(smem + KV_BARRIERS) + buffer * 8; }
+__device__ __forceinline__ u32 kv_empty(int buffer) { return shared(smem + KV_BARRIERS) + (KV_BUFFERS + buffer) * 8; }
+
+__device__ __forceinline__ void kv_init() {
+#pragma unroll 1
+  for (int i = 0; i < KV_BUFFERS; i++) {
+    barrier_init(kv_full(i), AMK_BULK_COPY ? 1 : 32);
+    barrier_init(kv_empty(i), WARPS);
+  }
+}
+
+/// Copies contiguous rows to a buffer that is free; by one whole warp.
+__device__ __forceinline__ void copy_rows(int buffer, const unsigned char* from, int bytes, int lane) {
+  const u32 to = shared(smem + KV_STAGE) + buffer * KV_BYTES;
+#if AMK_BULK_COPY
+  if (lane != 0) return;
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _,[%0],%1;" ::"r"(kv_full(buffer)), "r"(bytes) : "memory");
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];" ::"r"(to), "l"(from),
+               "r"(bytes), "r"(kv_full(buffer))
+               : "memory");
+#else
+#pragma unroll 1
+  for (int b = lane * 16; b < bytes; b += 512)
+    asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(to + b), "l"(from + b) : "memory");
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(kv_full(buffer)) : "memory");
+#endif
+}
