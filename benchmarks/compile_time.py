@@ -71,9 +71,9 @@ def verify_seconds(compiled: Compiled) -> float:
     from amk.mlir import build_passes, make_context
     from amk.verify import forget
 
+    forget()
     seconds = 0.0
     for level, module in compiled.modules.items():
-        forget()
         (verifier,) = build_passes(f"verify-{level}")
         start = time.perf_counter()
         verifier.apply(make_context(), module)
