@@ -7,8 +7,7 @@ order; its signals are performed when all of its writes so far are visible. A pl
 the value that it means and have acquired it; a counter is read as it was at any moment at which the
 wait holds, so what is acquired is as little as may be.
 
-Of moves that commute with everything that may still come, only one order is tried: an SM's private
-moves go first. All others are tried in every order.
+Every order of moves is tried; the only reduction is that a state reached twice is visited once.
 """
 
 from __future__ import annotations
