@@ -9,6 +9,7 @@ cache keep their order.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import auto
 from typing import Any, cast
 
 from xdsl.dialects.builtin import (
@@ -26,16 +27,19 @@ from xdsl.dialects.builtin import (
     SymbolNameConstraint,
     SymbolRefAttr,
     TensorType,
+    UnitAttr,
     bf16,
     f32,
     f64,
     i32,
     i64,
 )
+from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Attribute, Block, Dialect, Operation, Region, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     IRDLOperation,
+    irdl_attr_definition,
     irdl_op_definition,
     operand_def,
     opt_operand_def,
@@ -49,8 +53,10 @@ from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.traits import IsolatedFromAbove, IsTerminator, NoTerminator, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
+from xdsl.utils.str_enum import StrEnum
 
-from amk.ir.program import KvCache, Pack, RopeTable, Tensor
+from amk.ir.packs import LAYOUTS
+from amk.ir.program import KvCache, Pack, Range, RopeTable, Tensor
 
 TOKEN = TensorType(i32, [1])
 Size = IntegerAttr[I64]
@@ -141,23 +147,30 @@ class PackOp(Declaration):
     mode = prop_def(StringAttr)
     sources = prop_def(ArrayAttr[FlatSymbolRefAttr])
     layouts = prop_def(ArrayAttr[StringAttr])
+    ranges = prop_def(DenseArrayBase)
     head_dim = prop_def(Size)
     type = prop_def(TensorType)
     traits = traits_def(SymbolOpInterface())
 
     def __init__(self, pack: Pack, type: TensorType[Attribute]):
+        taken = [r or Range(0, 0) for r in pack.ranges]
         super().__init__(
             properties={
                 "sym_name": StringAttr(pack.name),
                 "mode": StringAttr(pack.mode),
                 "sources": ArrayAttr([SymbolRefAttr(s) for s in pack.sources]),
                 "layouts": ArrayAttr([StringAttr(s) for s in pack.layouts]),
+                "ranges": DenseArrayBase.from_list(
+                    i64, [n for r in taken for n in (r.lo, r.hi, r.every)]
+                ),
                 "head_dim": size(pack.head_dim),
                 "type": type,
             }
         )
 
     def plain(self) -> Pack:
+        numbers = array_values(self.ranges)
+        taken = [Range(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
         return Pack(
             self.sym_name.data,
             *tensor_of(self.type),
@@ -165,6 +178,7 @@ class PackOp(Declaration):
             tuple(s.string_value() for s in self.sources),
             tuple(s.data for s in self.layouts),
             self.head_dim.value.data,
+            tuple(r if r != Range(0, 0) else None for r in taken),
         )
 
     @classmethod
@@ -173,19 +187,31 @@ class PackOp(Declaration):
         parser.parse_punctuation("=")
         mode = parser.parse_identifier()
 
-        def source() -> tuple[str, str]:
-            return parser.parse_identifier(), parser.parse_symbol_name().data
+        def source() -> tuple[str, str, Range | None]:
+            layout, symbol = parser.parse_identifier(), parser.parse_symbol_name().data
+            if not parser.parse_optional_punctuation("["):
+                return layout, symbol, None
+            lo = parser.parse_integer()
+            parser.parse_keyword("to")
+            hi = parser.parse_integer()
+            every = parser.parse_integer() if parser.parse_optional_keyword("of") else 0
+            parser.parse_punctuation("]")
+            taken = Range(lo, hi, every)
+            if not 0 <= lo < hi or (every and every < hi):
+                parser.raise_error(f"pack @{name} takes no rows {range_text(taken)} (M7)")
+            return layout, symbol, taken
 
-        pairs = parser.parse_comma_separated_list(parser.Delimiter.PAREN, source)
+        parts = parser.parse_comma_separated_list(parser.Delimiter.PAREN, source)
         head_dim = parser.parse_integer() if parser.parse_optional_keyword("head_dim") else 0
         parser.parse_punctuation(":")
         type = cast(TensorType[Attribute], parser.parse_type())
-        layouts, sources = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
-        return cls(Pack(name, *tensor_of(type), mode, sources, layouts, head_dim), type)
+        layouts, sources = tuple(p[0] for p in parts), tuple(p[1] for p in parts)
+        ranges = tuple(p[2] for p in parts) if any(p[2] for p in parts) else ()
+        return cls(Pack(name, *tensor_of(type), mode, sources, layouts, head_dim, ranges), type)
 
     def print(self, printer: Printer) -> None:
         p = self.plain()
-        items = ", ".join(f"{a} @{s}" for a, s in zip(p.layouts, p.sources, strict=True))
+        items = ", ".join(f"{a} @{s}{range_text(r)}" for s, a, r in p.parts())
         tail = f" head_dim {p.head_dim}" if p.head_dim else ""
         printer.print_string(f" @{p.name} = {p.mode}({items}){tail} : {self.type}")
 
@@ -201,12 +227,22 @@ class PackOp(Declaration):
                 f"pack @{p.name} has {len(p.sources)} sources, {len(p.layouts)} layouts (M2)"
             )
         for layout in p.layouts:
-            if layout not in ("rows", "rope"):
-                raise VerifyException(f"pack @{p.name} layout is rows or rope, got '{layout}' (M3)")
+            if layout not in LAYOUTS:
+                known = ", ".join(LAYOUTS)
+                raise VerifyException(
+                    f"pack @{p.name} layout is one of {known}, got '{layout}' (M3)"
+                )
         if "rope" in p.layouts and (p.head_dim <= 0 or p.head_dim % 2):
             raise VerifyException(
                 f"pack @{p.name} needs an even positive head_dim, got {p.head_dim} (M3)"
             )
+
+
+def range_text(taken: Range | None) -> str:
+    if taken is None:
+        return ""
+    every = f" of {taken.every}" if taken.every else ""
+    return f"[{taken.lo} to {taken.hi}{every}]"
 
 
 @irdl_op_definition
@@ -306,36 +342,77 @@ def decimal(value: float) -> str:
 # Operators
 
 
+class Activation(StrEnum):
+    """Functions between the matrices of an MLP; their formulas are in docs/IR_SPEC.md."""
+
+    SILU = auto()
+    GELU = auto()
+    GELU_TANH = auto()
+    QUICK_GELU = auto()
+    RELU = auto()
+    RELU2 = auto()
+
+
+@irdl_attr_definition
+class ActivationAttr(EnumAttribute[Activation]):
+    """One of the activation functions, by its name."""
+
+    name = "model.activation_kind"
+
+
 class ModelOp(IRDLOperation):
     """An operator of a model program."""
 
 
 @irdl_op_definition
 class EmbedOp(ModelOp):
-    """Row `token` of the embedding table."""
+    """Row `token` of the embedding table, times `multiplier`."""
 
     name = "model.embed"
     token = operand_def(TOKEN)
     table = prop_def(FlatSymbolRefAttrConstr)
+    multiplier = opt_prop_def(Real)
     out = result_def(TensorType)
-    assembly_format = "$token `,` $table attr-dict `:` type($out)"
+    assembly_format = "$token `,` $table (`multiplier` $multiplier^)? attr-dict `:` type($out)"
 
 
 @irdl_op_definition
 class RmsNormOp(ModelOp):
-    """x * weight / sqrt(mean(x^2) + eps)."""
+    """x * weight / sqrt(mean(x^2) + eps); with `groups`, for each of so many equal parts of x by
+    itself."""
 
     name = "model.rms_norm"
     x = operand_def(TensorType)
     weight = prop_def(FlatSymbolRefAttrConstr)
     eps = prop_def(Real)
+    groups = opt_prop_def(Size)
     out = result_def(TensorType)
-    assembly_format = "$x `,` $weight `eps` $eps attr-dict `:` type($x) `->` type($out)"
+    assembly_format = (
+        "$x `,` $weight `eps` $eps (`groups` $groups^)? attr-dict `:` type($x) `->` type($out)"
+    )
+
+
+@irdl_op_definition
+class LayerNormOp(ModelOp):
+    """(x - mean(x)) * weight / sqrt(variance(x) + eps) + bias; with `groups`, for each of so many
+    equal parts of x by itself."""
+
+    name = "model.layer_norm"
+    x = operand_def(TensorType)
+    weight = prop_def(FlatSymbolRefAttrConstr)
+    bias = opt_prop_def(FlatSymbolRefAttrConstr)
+    eps = prop_def(Real)
+    groups = opt_prop_def(Size)
+    out = result_def(TensorType)
+    assembly_format = (
+        "$x `,` $weight (`bias` $bias^)? `eps` $eps (`groups` $groups^)? attr-dict "
+        "`:` type($x) `->` type($out)"
+    )
 
 
 @irdl_op_definition
 class LinearOp(ModelOp):
-    """W x + bias, where x is first normalized if `norm` is given, plus `residual`."""
+    """scale * (W x + bias) + residual, where x is first normalized if `norm` is given."""
 
     name = "model.linear"
     x = operand_def(TensorType)
@@ -344,26 +421,36 @@ class LinearOp(ModelOp):
     bias = opt_prop_def(FlatSymbolRefAttrConstr)
     norm = opt_prop_def(FlatSymbolRefAttrConstr)
     eps = opt_prop_def(Real)
+    scale = opt_prop_def(Real)
     out = result_def(TensorType)
     assembly_format = (
-        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? "
+        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? (`scale` $scale^)? "
         "(`residual` $residual^ `:` type($residual))? attr-dict `:` type($x) `->` type($out)"
     )
 
 
 @irdl_op_definition
 class RopeOp(ModelOp):
-    """Rotary embedding of each head at position pos, pairs (i, i + head_dim / 2)."""
+    """Rotary embedding of the first `rotary` elements of each head (default: all of it) at position
+    pos: pairs (i, i + rotary / 2), or with `interleaved` (2i, 2i + 1)."""
 
     name = "model.rope"
     x = operand_def(TensorType)
     pos = operand_def(IndexType)
     table = prop_def(FlatSymbolRefAttrConstr)
     head_dim = prop_def(Size)
+    rotary = opt_prop_def(Size)
+    interleaved = opt_prop_def(UnitAttr)
     out = result_def(TensorType)
     assembly_format = (
-        "$x `,` $table `at` $pos `head_dim` $head_dim attr-dict `:` type($x) `->` type($out)"
+        "$x `,` $table `at` $pos `head_dim` $head_dim (`rotary` $rotary^)? "
+        "(`interleaved` $interleaved^)? attr-dict `:` type($x) `->` type($out)"
     )
+
+    @property
+    def full(self) -> bool:
+        """Whether whole heads rotate, in halves."""
+        return self.rotary in (None, self.head_dim) and self.interleaved is None
 
 
 @irdl_op_definition
@@ -383,8 +470,9 @@ class AttentionOp(ModelOp):
     """softmax(scale * q K^T) V over rows [0, pos] of the cache; with k and v, row pos is appended
     first.
 
-    `interleaved` says that q and k hold each rotary pair (i, i + head_dim / 2) as neighbors (2i, 2i
-    + 1); dot products do not depend on it, values do not have it.
+    `window` restricts rows to (pos - window, pos], `softcap` makes of each scaled score s the
+    score softcap * tanh(s / softcap), and `sinks` names one logit for each query head that counts
+    in the denominator of its softmax.
     """
 
     name = "model.attention"
@@ -397,24 +485,61 @@ class AttentionOp(ModelOp):
     kv_heads = prop_def(Size)
     head_dim = prop_def(Size)
     scale = prop_def(Real)
+    window = opt_prop_def(Size)
+    softcap = opt_prop_def(Real)
+    sinks = opt_prop_def(FlatSymbolRefAttrConstr)
     out = result_def(TensorType)
     irdl_options = (AttrSizedOperandSegments(as_property=True),)
     assembly_format = (
         "$q (`append` $k^ `,` $v `:` type($k) `,` type($v))? `,` $cache `at` $pos `heads` $heads "
-        "`kv_heads` $kv_heads `head_dim` $head_dim `scale` $scale attr-dict "
-        "`:` type($q) `->` type($out)"
+        "`kv_heads` $kv_heads `head_dim` $head_dim `scale` $scale (`window` $window^)? "
+        "(`softcap` $softcap^)? (`sinks` $sinks^)? attr-dict `:` type($q) `->` type($out)"
     )
 
 
 @irdl_op_definition
-class SiluMulOp(ModelOp):
-    """silu(gate) * up, elementwise."""
+class GluOp(ModelOp):
+    """kind(gate) * up, elementwise: a gated linear unit."""
 
-    name = "model.silu_mul"
+    name = "model.glu"
+    kind = prop_def(ActivationAttr)
     gate = operand_def(TensorType)
     up = operand_def(TensorType)
     out = result_def(TensorType)
-    assembly_format = "$gate `,` $up attr-dict `:` type($gate) `,` type($up) `->` type($out)"
+    assembly_format = "$kind $gate `,` $up attr-dict `:` type($gate) `,` type($up) `->` type($out)"
+
+
+@irdl_op_definition
+class ActivationOp(ModelOp):
+    """kind(x), elementwise."""
+
+    name = "model.activation"
+    kind = prop_def(ActivationAttr)
+    x = operand_def(TensorType)
+    out = result_def(TensorType)
+    assembly_format = "$kind $x attr-dict `:` type($x) `->` type($out)"
+
+
+@irdl_op_definition
+class ScaleOp(ModelOp):
+    """x * factor, elementwise."""
+
+    name = "model.scale"
+    x = operand_def(TensorType)
+    factor = prop_def(Real)
+    out = result_def(TensorType)
+    assembly_format = "$x `by` $factor attr-dict `:` type($x) `->` type($out)"
+
+
+@irdl_op_definition
+class SoftcapOp(ModelOp):
+    """cap * tanh(x / cap), elementwise."""
+
+    name = "model.softcap"
+    x = operand_def(TensorType)
+    cap = prop_def(Real)
+    out = result_def(TensorType)
+    assembly_format = "$x `cap` $cap attr-dict `:` type($x) `->` type($out)"
 
 
 @irdl_op_definition
@@ -562,6 +687,11 @@ def declarations(program: Operation) -> Iterator[Declaration]:
             yield op
 
 
+def number(attr: Real | None, default: float) -> float:
+    """The value of an optional number."""
+    return attr.value.data if attr is not None else default
+
+
 def symbol(attr: SymbolRefAttr | None) -> str | None:
     return attr.string_value() if attr is not None else None
 
@@ -569,7 +699,9 @@ def symbol(attr: SymbolRefAttr | None) -> str | None:
 MODEL = Dialect(
     "model",
     [
-        ProgramOp, WeightOp, PackOp, CacheOp, RopeTableOp, EmbedOp, RmsNormOp, LinearOp, RopeOp,
-        KvAppendOp, AttentionOp, SiluMulOp, AddOp, ArgmaxOp, QkvOp, GateUpOp, LmHeadOp, ReturnOp,
+        ProgramOp, WeightOp, PackOp, CacheOp, RopeTableOp, EmbedOp, RmsNormOp, LayerNormOp,
+        LinearOp, RopeOp, KvAppendOp, AttentionOp, GluOp, ActivationOp, ScaleOp, SoftcapOp, AddOp,
+        ArgmaxOp, QkvOp, GateUpOp, LmHeadOp, ReturnOp,
     ],
+    [ActivationAttr],
 )  # fmt: skip

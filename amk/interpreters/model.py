@@ -6,6 +6,8 @@ against the other. Arithmetic is float32; a result is rounded to the element typ
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from xdsl.dialects.builtin import SymbolRefAttr
 from xdsl.ir import SSAValue
@@ -20,19 +22,56 @@ from amk.ir.program import Declarations
 NORMED = model.LinearOp | model.QkvOp | model.GateUpOp | model.LmHeadOp
 
 
-def rms_norm(x: F32, weight: F32, eps: float) -> F32:
-    variance = np.mean(np.square(x), dtype=np.float32)
-    return x * (np.float32(1) / np.sqrt(variance + np.float32(eps))) * weight
+def rms_norm(x: F32, weight: F32, eps: float, groups: int = 1) -> F32:
+    parts = x.reshape(groups, -1)
+    variance = np.mean(np.square(parts), axis=1, keepdims=True, dtype=np.float32)
+    deviation = np.sqrt(variance + np.float32(eps), dtype=np.float32)
+    return scaled(np.multiply(parts, 1 / deviation, dtype=np.float32), weight)
+
+
+def layer_norm(x: F32, weight: F32, eps: float, groups: int = 1) -> F32:
+    parts = x.reshape(groups, -1)
+    parts = parts - np.mean(parts, axis=1, keepdims=True, dtype=np.float32)
+    return rms_norm(parts.reshape(-1), weight, eps, groups)
+
+
+def scaled(parts: F32, weight: F32) -> F32:
+    """Normalized groups times the weight, which has an element for each of theirs or of all."""
+    if len(weight) == parts.shape[1]:
+        return (parts * weight).reshape(-1)
+    return parts.reshape(-1) * weight
 
 
 def sigmoid(x: F32) -> F32:
     return np.multiply(0.5, 1 + np.tanh(np.multiply(0.5, x)), dtype=np.float32)
 
 
+def activate(kind: model.Activation, x: F32) -> F32:
+    match kind:
+        case model.Activation.SILU:
+            return x * sigmoid(x)
+        case model.Activation.GELU:
+            erf = np.array([math.erf(v) for v in (x * math.sqrt(0.5)).tolist()], np.float32)
+            return x * (1 + erf) * np.float32(0.5)
+        case model.Activation.GELU_TANH:
+            inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x**3)
+            return x * (1 + np.tanh(inner)) * np.float32(0.5)
+        case model.Activation.QUICK_GELU:
+            return x * sigmoid(np.float32(1.702) * x)
+        case model.Activation.RELU:
+            return np.maximum(x, 0)
+        case model.Activation.RELU2:
+            return np.square(np.maximum(x, 0))
+
+
 def rotate(real: F32, imaginary: F32, table: F32) -> tuple[F32, F32]:
     """Turns complex numbers [heads, head_dim / 2] by the angles whose cos and sin are `table`."""
     turned = (real + 1j * imaginary) * (table[0] + 1j * table[1])
     return turned.real.astype(np.float32), turned.imag.astype(np.float32)
+
+
+def softcap(x: F32, cap: float) -> F32:
+    return np.float32(cap) * np.tanh(x / np.float32(cap))
 
 
 class ModelInterpreter(Decoder):
@@ -75,25 +114,28 @@ class ModelInterpreter(Decoder):
                 token = int(self.values[op.token][0])
                 if not 0 <= token < len(table):
                     raise AmkError(f"token {token} is outside of the vocabulary of {len(table)}")
-                self.define(op.out, table[token])
-            case model.RmsNormOp():
-                weight, eps = self.weight(op.weight), op.eps.value.data
-                self.define(op.out, rms_norm(self.values[op.x], weight, eps))
+                multiplier = np.float32(model.number(op.multiplier, 1.0))
+                self.define(op.out, table[token] * multiplier)
+            case model.RmsNormOp() | model.LayerNormOp():
+                self.normalize(op)
             case model.LinearOp():
-                y = self.product(op)
+                y = self.product(op) * np.float32(model.number(op.scale, 1.0))
                 self.define(op.out, y + self.values[op.residual] if op.residual else y)
             case model.RopeOp():
-                x = self.heads(op.x, op.head_dim.value.data)
-                half = x.shape[1] // 2
-                turned = rotate(x[:, :half], x[:, half:], self.weight(op.table)[self.pos])
-                self.define(op.out, np.concatenate(turned, axis=1).reshape(-1))
+                self.rope(op)
             case model.KvAppendOp():
                 self.append(op.cache.string_value(), op.k, op.v)
             case model.AttentionOp():
                 self.attention(op)
-            case model.SiluMulOp():
+            case model.GluOp():
                 gate, up = self.values[op.gate], self.values[op.up]
-                self.define(op.out, gate * sigmoid(gate) * up)
+                self.define(op.out, activate(op.kind.data, gate) * up)
+            case model.ActivationOp():
+                self.define(op.out, activate(op.kind.data, self.values[op.x]))
+            case model.ScaleOp():
+                self.define(op.out, self.values[op.x] * np.float32(op.factor.value.data))
+            case model.SoftcapOp():
+                self.define(op.out, softcap(self.values[op.x], op.cap.value.data))
             case model.AddOp():
                 self.define(op.out, self.values[op.a] + self.values[op.b])
             case model.ArgmaxOp():
@@ -103,7 +145,7 @@ class ModelInterpreter(Decoder):
                 self.qkv(op)
             case model.GateUpOp():
                 gate, up = self.product(op).reshape(-1, 2).T
-                self.define(op.out, gate * sigmoid(gate) * up)
+                self.define(op.out, activate(model.Activation.SILU, gate) * up)
             case model.LmHeadOp():
                 self.scores = self.product(op)
                 self.define(op.out, np.array([self.scores.argmax()], np.float32))
@@ -116,6 +158,25 @@ class ModelInterpreter(Decoder):
 
     def weight(self, symbol: SymbolRefAttr) -> F32:
         return self.storage.immutable[symbol.string_value()]
+
+    def normalize(self, op: model.RmsNormOp | model.LayerNormOp) -> None:
+        groups = op.groups.value.data if op.groups is not None else 1
+        norm = rms_norm if isinstance(op, model.RmsNormOp) else layer_norm
+        y = norm(self.values[op.x], self.weight(op.weight), op.eps.value.data, groups)
+        if isinstance(op, model.LayerNormOp) and op.bias is not None:
+            bias = self.weight(op.bias)
+            y = (y.reshape(-1, len(bias)) + bias).reshape(-1)
+        self.define(op.out, y)
+
+    def rope(self, op: model.RopeOp) -> None:
+        x = self.heads(op.x, op.head_dim.value.data).copy()
+        table = self.weight(op.table)[self.pos]
+        half = table.shape[1]
+        first, second = slice(0, half), slice(half, 2 * half)
+        if op.interleaved is not None:
+            first, second = slice(0, 2 * half, 2), slice(1, 2 * half, 2)
+        x[:, first], x[:, second] = rotate(x[:, first], x[:, second], table)
+        self.define(op.out, x.reshape(-1))
 
     def product(self, op: NORMED) -> F32:
         """W x + bias, x normalized before if the operator says so."""
@@ -151,10 +212,17 @@ class ModelInterpreter(Decoder):
         if op.k is not None and op.v is not None:
             self.append(cache, op.k, op.v)
         q = self.heads(op.q, op.head_dim.value.data)
-        keys = self.storage.keys[cache][:, : self.pos + 1]
-        values = self.storage.values[cache][:, : self.pos + 1]
+        first = max(0, self.pos + 1 - op.window.value.data) if op.window is not None else 0
+        keys = self.storage.keys[cache][:, first : self.pos + 1]
+        values = self.storage.values[cache][:, first : self.pos + 1]
         q = q.reshape(keys.shape[0], -1, q.shape[1])
         scores = np.einsum("ghd,grd->ghr", q, keys) * np.float32(op.scale.value.data)
+        if op.softcap is not None:
+            scores = softcap(scores, op.softcap.value.data)
+        if op.sinks is not None:
+            sinks = self.weight(op.sinks).reshape(*scores.shape[:2], 1)
+            scores = np.concatenate([scores, sinks], axis=-1)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
+        weights = weights[:, :, : keys.shape[1]]
         self.define(op.out, np.einsum("ghr,grd->ghd", weights, values).reshape(-1))

@@ -6,13 +6,14 @@ there is one definition of what it holds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amk.errors import AmkError
-from amk.ir.program import Pack, RopeTable, Tensor
+from amk.ir.program import Pack, Range, RopeTable, Tensor
 
 F32 = NDArray[np.float32]
 
@@ -44,13 +45,49 @@ def rope_order(rows: int, head_dim: int) -> NDArray[np.intp]:
     return (np.arange(0, rows, head_dim)[:, None] + head).reshape(-1)
 
 
-def row_order(layout: str, rows: int, head_dim: int) -> NDArray[np.intp]:
-    """Source row of each of `rows` rows in `layout` (`rows` or `rope`)."""
-    if layout == "rows":
-        return np.arange(rows)
-    if layout == "rope":
-        return rope_order(rows, head_dim)
-    raise AmkError(f"layout must be rows or rope, got '{layout}'")
+LAYOUTS = ("rows", "rope", "plus_one", "flat")
+"""How a pack may hold the rows of a source."""
+
+
+def taken_rows(taken: Range | None, rows: int) -> NDArray[np.intp]:
+    """The rows of a tensor of `rows` rows that a range takes, in order."""
+    every = np.arange(rows)
+    if taken is None:
+        return every
+    if not taken.fits(rows):
+        raise AmkError(f"rows {taken.lo} to {taken.hi} are not in a tensor of {rows} rows")
+    place = every % taken.every if taken.every else every
+    return every[(place >= taken.lo) & (place < taken.hi)]
+
+
+def row_order(layout: str, taken: Range | None, rows: int, head_dim: int) -> NDArray[np.intp]:
+    """Which row of a source of `rows` rows each row of its part is."""
+    if layout not in LAYOUTS:
+        raise AmkError(f"layout must be one of {', '.join(LAYOUTS)}, got '{layout}'")
+    own = taken_rows(taken, rows)
+    return own[rope_order(len(own), head_dim)] if layout == "rope" else own
+
+
+def part_shape(layout: str, taken: Range | None, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Shape of what a source of `shape` becomes in a pack; None if it lacks the rows taken."""
+    if taken is not None and not taken.fits(shape[0]):
+        return None
+    rows = taken.count(shape[0]) if taken else shape[0]
+    return (rows * math.prod(shape[1:]),) if layout == "flat" else (rows, *shape[1:])
+
+
+def part_type(layout: str, dtype: str) -> tuple[str, ...]:
+    """Element types that a pack may have for a source of `dtype`: sums are kept in f32 too."""
+    return (dtype, "f32") if layout == "plus_one" else (dtype,)
+
+
+def part_values(values: F32, layout: str, taken: Range | None, head_dim: int) -> F32:
+    """What a source becomes in a pack: its rows picked and ordered, in its layout."""
+    if layout != "rows" or taken is not None:
+        values = values[row_order(layout, taken, values.shape[0], head_dim)]
+    if layout == "plus_one":
+        return values + np.float32(1)
+    return values.reshape(-1) if layout == "flat" else values
 
 
 def materialize(pack: Pack, get: Callable[[str], F32]) -> F32:
@@ -59,15 +96,14 @@ def materialize(pack: Pack, get: Callable[[str], F32]) -> F32:
     `get(name)` gives a source of shape [rows] or [rows, columns]. Raises AmkError when the sources
     do not make up `pack.shape`.
     """
-    parts = [np.asarray(get(name), np.float32) for name in pack.sources]
+    parts = [
+        part_values(np.asarray(get(name), np.float32), layout, taken, pack.head_dim)
+        for name, layout, taken in pack.parts()
+    ]
     if pack.mode == "concat":
-        ordered = [
-            part[row_order(layout, part.shape[0], pack.head_dim)] if layout != "rows" else part
-            for part, layout in zip(parts, pack.layouts, strict=True)
-        ]
-        if len({part.shape[1:] for part in ordered}) > 1:
+        if len({part.shape[1:] for part in parts}) > 1:
             raise AmkError(f"sources of pack '{pack.name}' have different columns")
-        result = np.concatenate(ordered)
+        result = np.concatenate(parts)
     elif pack.mode == "interleave":
         if len({part.shape for part in parts}) > 1:
             raise AmkError(f"sources of pack '{pack.name}' have different shapes")

@@ -63,13 +63,35 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """Rows r of a tensor with lo <= r mod every < hi; `every` 0: with lo <= r < hi."""
+
+    lo: int
+    hi: int
+    every: int = 0
+
+    def fits(self, rows: int) -> bool:
+        """Whether a tensor of `rows` rows has these, in whole periods."""
+        every = self.every or rows
+        return 0 <= self.lo < self.hi <= every and rows % every == 0
+
+    def count(self, rows: int) -> int:
+        """How many of `rows` rows they are."""
+        return (self.hi - self.lo) * (rows // self.every if self.every else 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Pack:
     """An immutable tensor made of others, row by row, once at load time.
 
     `layouts` has one entry per source. concat: the sources' rows one after the other, each in its
     layout: `rows` as they are, `rope` with rows i and i + head_dim / 2 of every head made neighbors
-    (2i, 2i + 1), which turns the rotate-half pairing of Hugging Face into pairs of adjacent rows.
-    interleave: row j of source i becomes row j * len(sources) + i.
+    (2i, 2i + 1), which turns the rotate-half pairing of Hugging Face into pairs of adjacent rows;
+    `plus_one` as they are, with 1 added to every element; `flat` a matrix as one vector, row after
+    row. interleave: row j of source i becomes row j * len(sources) + i.
+
+    `ranges` says which rows of each source are taken (None: all); it may be empty, which means all
+    rows of every source.
     """
 
     name: str
@@ -79,6 +101,12 @@ class Pack:
     sources: tuple[str, ...]
     layouts: tuple[str, ...]
     head_dim: int = 0
+    ranges: tuple[Range | None, ...] = ()
+
+    def parts(self) -> list[tuple[str, str, Range | None]]:
+        """Source, layout and range of each part."""
+        ranges = self.ranges or (None,) * len(self.sources)
+        return list(zip(self.sources, self.layouts, ranges, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,14 @@ from amk.ir.kernels import (
 from amk.ir.program import SLOT_ROWS, Buffer, TaskProgram
 from amk.passes.rewrite import declarations, programs, replace_program
 
+NOT_LOWERED: dict[type[Operation], tuple[str, ...]] = {
+    model.RmsNormOp: ("groups",),
+    model.LinearOp: ("scale",),
+    model.RopeOp: ("rotary", "interleaved"),
+    model.AttentionOp: ("window", "softcap", "sinks"),
+}
+"""Optional parts of operators that no kernel computes."""
+
 NORMED = (model.LinearOp, model.QkvOp, model.GateUpOp, model.LmHeadOp)
 SHORT = re.compile(
     r"(?:model\.)?layers\.(\d+)\.(?:self_attn\.|mlp\.)?(.*?)(?:_proj)?(?:\.weight)?$"
@@ -140,13 +148,19 @@ class _Lowering:
         return self.unique(prefix + op.name.split(".")[1] if base else op.name.split(".")[1])
 
     def operator(self, op: model.ModelOp) -> None:
+        for name in NOT_LOWERED.get(type(op), ()):
+            if op.properties.get(name) is not None:
+                raise PassFailedException(
+                    f"{op.name} with '{name}' has no lowering to the task dialect"
+                )
         match op:
             case model.EmbedOp():
                 out = self.result(op.out, "embed.y")
                 res = self.residual_out(op.out, "embed")
                 table = Weight(op.table.string_value())
-                n = model.extent(op.out)
-                self.family("embed", Embed(n, SLOT_ROWS, self.refs[op.token], table, out, res))
+                n, factor = model.extent(op.out), model.number(op.multiplier, 1.0)
+                token = self.refs[op.token]
+                self.family("embed", Embed(n, SLOT_ROWS, token, table, out, res, factor))
             case model.LinearOp() | model.QkvOp() | model.GateUpOp() | model.LmHeadOp():
                 self.matrix(op)
             case model.AttentionOp():
@@ -170,7 +184,11 @@ class _Lowering:
                 heads = model.extent(op.x) // dim
                 table = Weight(op.table.string_value())
                 self.family(name, Rope(heads, dim, self.refs[op.x], table, out))
-            case model.SiluMulOp() | model.AddOp():
+            case model.GluOp() if op.kind.data is not model.Activation.SILU:
+                raise PassFailedException(
+                    f"{op.name} of kind {op.kind.data} has no lowering to the task dialect"
+                )
+            case model.GluOp() | model.AddOp():
                 name = self.name_of(op)
                 out = self.result(op.out, f"{name}.y")
                 kind = "add" if isinstance(op, model.AddOp) else "silu_mul"

@@ -3,7 +3,7 @@
 The rows of gate and up are interleaved, so that the tile that computes gate[j] computes up[j] too
 and can send silu(gate[j]) * up[j]: one hop instead of two, and half as many values to send.
 
-    %g = model.linear %x, @gate, %u = model.linear %x, @up, %y = model.silu_mul %g, %u
+    %g = model.linear %x, @gate, %u = model.linear %x, @up, %y = model.glu silu %g, %u
     ->
     model.pack @gate_up = interleave(rows @gate, rows @up) : tensor<3072x576xbf16>
     %y = model.gate_up %x, @gate_up : tensor<576xbf16> -> tensor<1536xbf16>
@@ -21,10 +21,12 @@ from amk.dialects import model
 from amk.passes.fusing import Packer, carried, producer
 from amk.passes.rewrite import programs
 
+SILU = model.Activation.SILU
+
 
 @dataclass(frozen=True)
 class FuseGateUpPass(ModulePass):
-    """Replace the two linears below a `model.silu_mul` by `model.gate_up`."""
+    """Replace the two linears below a `model.glu` of kind silu by `model.gate_up`."""
 
     name = "fuse-gate-up"
 
@@ -32,11 +34,12 @@ class FuseGateUpPass(ModulePass):
         for program in programs(op, model.ProgramOp):
             packer = Packer(program)
             for inner in list(program.body.block.ops):
-                if isinstance(inner, model.SiluMulOp):
+                if isinstance(inner, model.GluOp) and inner.kind.data == SILU:
                     fuse(packer, inner)
+            packer.drop_unused()
 
 
-def fuse(packer: Packer, product: model.SiluMulOp) -> None:
+def fuse(packer: Packer, product: model.GluOp) -> None:
     gate, up = producer(product.gate, model.LinearOp), producer(product.up, model.LinearOp)
     if not (gate and up and packer.packable([gate, up])):
         return

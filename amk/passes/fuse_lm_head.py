@@ -36,7 +36,9 @@ class FuseLmHeadPass(ModulePass):
 
 def fuse(argmax: model.ArgmaxOp) -> None:
     linear = producer(argmax.x, model.LinearOp)
-    if linear is None or argmax.parent is None or linear.residual or not used_once(linear.out):
+    if linear is None or argmax.parent is None or not used_once(linear.out):
+        return
+    if linear.residual is not None or linear.scale is not None:
         return
     block = argmax.parent
     head = model.LmHeadOp.build(

@@ -40,7 +40,9 @@ class FuseNormPass(ModulePass):
 
 def fuse(norm: model.RmsNormOp) -> None:
     uses = list(norm.out.uses)
-    if norm.parent is None or not uses or not all(normalizes(use) for use in uses):
+    if norm.groups is not None or norm.parent is None or not uses:
+        return
+    if not all(normalizes(use) for use in uses):
         return
     for use in uses:
         use.operation.properties |= {"norm": norm.weight, "eps": norm.eps}

@@ -44,6 +44,7 @@ class FuseQkvPass(ModulePass):
             packer = Packer(program)
             for users in users_by_cache(program).values():
                 fuse(packer, users)
+            packer.drop_unused()
 
 
 def fuse(packer: Packer, users: list[CacheUser]) -> None:
@@ -83,6 +84,8 @@ def rotated_alike(q: model.RopeOp, k: model.RopeOp, attention: model.AttentionOp
     return (
         (q.table, q.pos, q.head_dim) == (k.table, k.pos, k.head_dim)
         and q.head_dim == attention.head_dim
+        and q.full
+        and k.full
         and used_once(q.out)
         and used_once(k.out)
     )

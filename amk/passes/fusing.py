@@ -4,18 +4,39 @@ declared) and questions about who makes and uses a value."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from xdsl.dialects.builtin import SymbolRefAttr, TensorType
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from amk.dialects import model
-from amk.ir.program import Pack, Tensor
+from amk.ir.program import Pack, Range, Tensor
 
 T = TypeVar("T", bound=Operation)
 
 MODULES = ("self_attn", "mlp")
 """Name parts of a checkpoint that say no more than the name of the pack does."""
+
+
+class Rows(NamedTuple):
+    """Rows of one checkpoint tensor: what a matrix or bias of a linear is."""
+
+    source: str
+    taken: Range | None
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def rows_of(declared: model.Plain) -> Rows | None:
+    """What a weight is, itself or as a pack that only takes some rows; else None."""
+    match declared:
+        case Tensor():
+            return Rows(declared.name, None, declared.shape, declared.dtype)
+        case Pack(mode="concat", layouts=("rows",)):
+            [(source, _, taken)] = declared.parts()
+            return Rows(source, taken, declared.shape, declared.dtype)
+        case _:
+            return None
 
 
 class Packer:
@@ -25,24 +46,29 @@ class Packer:
         self.block = program.body.block
         declared = list(model.declarations(program))
         self.names = {decl.symbol() for decl in declared}
-        self.tensors = {d.symbol(): d.plain() for d in declared if isinstance(d, model.WeightOp)}
+        self.rows = {d.symbol(): rows for d in declared if (rows := rows_of(d.plain()))}
         self.last = declared[-1] if declared else None
 
-    def alike(self, linears: Sequence[model.LinearOp], attribute: str) -> list[Tensor] | None:
+    def alike(self, linears: Sequence[model.LinearOp], attribute: str) -> list[Rows] | None:
         """The declared weights (or biases) of `linears`, when all have one and their rows can be
         joined: the same columns and element type. None when they cannot."""
         names = [model.symbol(getattr(linear, attribute)) for linear in linears]
-        found = [self.tensors[name] for name in names if name in self.tensors]
+        found = [self.rows[name] for name in names if name in self.rows]
         if len(found) != len(names) or len({(t.shape[1:], t.dtype) for t in found}) > 1:
             return None
         return found
 
     def packable(self, linears: Sequence[model.LinearOp]) -> bool:
-        """Whether `linears` are one matrix: one input, used for nothing else, not yet fused with a
-        residual, normalized alike, and with weights and biases whose rows can be joined."""
+        """Whether `linears` are one matrix: one input, used for nothing else, not scaled, not yet
+        fused with a residual, normalized alike, and with weights and biases whose rows can be
+        joined."""
         first = linears[0]
         same = all(
-            op.x is first.x and op.norm == first.norm and op.eps == first.eps and not op.residual
+            op.x is first.x
+            and op.norm == first.norm
+            and op.eps == first.eps
+            and op.residual is None
+            and op.scale is None
             for op in linears
         )
         biased = any(op.bias for op in linears)
@@ -67,11 +93,12 @@ class Packer:
             tensors = self.alike(linears, attribute)
             if tensors is None:
                 continue
-            sources = tuple(t.name for t in tensors)
+            sources, taken = tuple(t.source for t in tensors), tuple(t.taken for t in tensors)
             shape = (sum(t.shape[0] for t in tensors), *tensors[0].shape[1:])
             name = self.unique(pack_name(sources, what + suffix))
-            element = model.ELEMENTS[tensors[0].dtype]
-            pack = Pack(name, shape, tensors[0].dtype, mode, sources, layouts, head_dim)
+            dtype = tensors[0].dtype
+            element, ranges = model.ELEMENTS[dtype], taken if any(taken) else ()
+            pack = Pack(name, shape, dtype, mode, sources, layouts, head_dim, ranges)
             self.declare(model.PackOp(pack, TensorType(element, shape)))
             made[attribute] = SymbolRefAttr(name)
         return made
@@ -90,6 +117,19 @@ class Packer:
         self.last = op
         self.names.add(op.symbol())
 
+    def drop_unused(self) -> None:
+        """Erases the packs that no operator refers to any more."""
+        used = {
+            attr.string_value()
+            for op in self.block.ops
+            if isinstance(op, model.ModelOp)
+            for attr in op.properties.values()
+            if isinstance(attr, SymbolRefAttr)
+        }
+        for op in list(self.block.ops):
+            if isinstance(op, model.PackOp) and op.symbol() not in used:
+                self.block.erase_op(op)
+
 
 def pack_name(sources: Sequence[str], what: str) -> str:
     """`layers.3.qkv` for what was made of `model.layers.3.self_attn.q_proj.weight` and others."""
@@ -98,6 +138,8 @@ def pack_name(sources: Sequence[str], what: str) -> str:
         if len(set(parts)) > 1:
             break
         common.append(parts[0])
+    if len(set(sources)) == 1:  # rows of one tensor: without its own name
+        common = common[:-2]
     prefix = [part for part in common if part not in MODULES]
     return ".".join([*prefix[prefix[:1] == ["model"] :], what])
 

@@ -71,10 +71,22 @@ def check_declarations(p: Program) -> None:
         require(0 < b.length < LARGE, f"@{b.name}: length out of range")
     for pack in p.packs.values():
         require(all(x in p.tensors for x in pack.sources), f"pack @{pack.name}: no such tensor")
-        parts = [p.tensors[x] for x in pack.sources]
-        fits = all(t.shape[1:] == pack.shape[1:] and t.dtype == pack.dtype for t in parts)
-        rows = sum(t.shape[0] for t in parts)
-        require(fits and rows == pack.shape[0], f"pack @{pack.name}: is not made of its sources")
+        rows = 0
+        for source, layout, taken in pack.parts():
+            t = p.tensors[source]
+            height, *columns = t.shape
+            if taken:
+                period = taken.every or height
+                inside = 0 <= taken.lo < taken.hi <= period and height % period == 0
+                require(inside, f"pack @{pack.name}: takes rows that @{source} does not have")
+                height = height // period * (taken.hi - taken.lo)
+            if layout == "flat":
+                height, columns = height * int(np.prod(columns)), []
+            rows += height
+            widened = layout == "plus_one" and pack.dtype == "f32"
+            fits = (*columns,) == pack.shape[1:] and (widened or t.dtype == pack.dtype)
+            require(fits, f"pack @{pack.name}: is not made of its sources")
+        require(rows == pack.shape[0], f"pack @{pack.name}: is not made of its sources")
     for name, k in p.kernels.items():
         for f in fields(k):
             value = getattr(k, f.name)

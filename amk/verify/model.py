@@ -7,12 +7,14 @@ symbol.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from xdsl.dialects.builtin import SymbolRefAttr, TensorType
+from xdsl.dialects.builtin import FloatAttr, SymbolRefAttr, TensorType
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from amk.dialects import model
+from amk.ir.packs import part_shape, part_type
 from amk.ir.program import DTYPES, KvCache, Pack, RopeTable, Tensor
 
 
@@ -66,6 +68,32 @@ class _Checker:
                 f"{attr} has {found.heads} of {found.head_dim} (W4)"
             )
 
+    def groups(self, op: model.RmsNormOp | model.LayerNormOp) -> Iterator[str]:
+        """x is whole groups, and weight and bias have an element for each element of x, or of a
+        group."""
+        n = model.extent(op.x)
+        groups = op.groups.value.data if op.groups is not None else 1
+        if groups <= 0 or n % groups:
+            yield f"{self.label(op)} has {n} elements, which are no {groups} equal groups (N1)"
+            return
+        found = self.symbols.get(op.weight.string_value())
+        each = isinstance(found, Tensor | Pack) and found.shape == (n // groups,)
+        yield from self.tensor(op, op.weight, (n // groups if each else n,))
+        if isinstance(op, model.LayerNormOp):
+            yield from self.tensor(op, op.bias, (n // groups if each else n,))
+        yield from self.shape(op, "result", op.out, n)
+
+    def numbers(self, op: Operation) -> Iterator[str]:
+        """Factors are finite, and what must be positive is."""
+        for name, attr in op.properties.items():
+            if not isinstance(attr, FloatAttr):
+                continue
+            value = attr.value.data
+            positive = name in ("softcap", "cap")
+            if not math.isfinite(value) or (positive and value <= 0):
+                need = "positive and finite" if positive else "finite"
+                yield f"{self.label(op)} {name} must be {need}, got {value} (N2)"
+
     def norm(
         self, op: model.LinearOp | model.QkvOp | model.GateUpOp | model.LmHeadOp
     ) -> Iterator[str]:
@@ -86,6 +114,7 @@ class _Checker:
             yield f"program @{name} does not end with model.return (W7)"
         for op in ops:
             if isinstance(op, model.ModelOp):
+                yield from self.numbers(op)
                 yield from self.operator(op)
             elif not isinstance(op, model.Declaration):
                 yield f"{op.name} is no operator of the model dialect (W7)"
@@ -95,18 +124,23 @@ class _Checker:
             if not isinstance(p, Pack):
                 continue
             rows = 0
-            for source, layout in zip(p.sources, p.layouts, strict=True):
+            for source, layout, taken in p.parts():
                 t = self.symbols.get(source)
                 if not isinstance(t, Tensor):
                     yield f"pack @{p.name} refers to @{source}, which is no declared weight (W1)"
                     continue
-                rows += t.shape[0]
-                if t.shape[1:] != p.shape[1:] or t.dtype != p.dtype:
+                made = part_shape(layout, taken, t.shape)
+                if made is None:
+                    height = f"@{source} of {t.shape[0]} rows"
+                    yield f"pack @{p.name} takes rows {model.range_text(taken)} of {height} (M7)"
+                    continue
+                rows += made[0]
+                if made[1:] != p.shape[1:] or p.dtype not in part_type(layout, t.dtype):
                     yield f"pack @{p.name} and its source @{source} differ in columns or type (W8)"
-                if layout == "rope" and t.shape[0] % p.head_dim:
-                    height = f"@{source} has {t.shape[0]} rows"
+                if layout == "rope" and made[0] % p.head_dim:
+                    height = f"@{source} has {made[0]} rows"
                     yield f"pack @{p.name}: {height}, no multiple of {p.head_dim} (W8)"
-                if p.mode == "interleave" and t.shape[0] * len(p.sources) != p.shape[0]:
+                if p.mode == "interleave" and made[0] * len(p.sources) != p.shape[0]:
                     yield f"pack @{p.name} interleaves sources of different heights (W8)"
             if rows != p.shape[0]:
                 yield f"pack @{p.name} has {p.shape[0]} rows, its sources {rows} (W8)"
@@ -118,9 +152,8 @@ class _Checker:
                 found = self.symbols.get(op.table.string_value())
                 rows = found.shape[0] if isinstance(found, Tensor | Pack) else 0
                 yield from self.tensor(op, op.table, (rows, n(op.out)))
-            case model.RmsNormOp():
-                yield from self.tensor(op, op.weight, (n(op.x),))
-                yield from self.shape(op, "result", op.out, n(op.x))
+            case model.RmsNormOp() | model.LayerNormOp():
+                yield from self.groups(op)
             case model.LinearOp():
                 yield from self.tensor(op, op.weight, (n(op.out), n(op.x)))
                 yield from self.tensor(op, op.bias, (n(op.out),))
@@ -129,7 +162,11 @@ class _Checker:
                     yield from self.shape(op, "residual", op.residual, n(op.out))
             case model.RopeOp():
                 dim = op.head_dim.value.data
-                yield from self.table(op, op.table, dim)
+                rotary = op.rotary.value.data if op.rotary is not None else dim
+                yield from self.table(op, op.table, rotary)
+                if rotary % 2 or not 0 < rotary <= dim:
+                    part = f"{rotary} of {dim} elements of a head"
+                    yield f"{self.label(op)} rotates {part}: it must be even (W3)"
                 yield from self.shape(op, "result", op.out, n(op.x))
                 if dim <= 0 or n(op.x) % dim:
                     size = f"{n(op.x)} elements"
@@ -138,7 +175,9 @@ class _Checker:
                 yield from self.append(op, op.cache, op.k, op.v)
             case model.AttentionOp():
                 yield from self.attention(op)
-            case model.SiluMulOp() | model.AddOp():
+            case model.ActivationOp() | model.ScaleOp() | model.SoftcapOp():
+                yield from self.shape(op, "result", op.out, n(op.x))
+            case model.GluOp() | model.AddOp():
                 for value in op.operands[1:]:
                     yield from self.shape(op, "operand", value, n(op.operands[0]))
                 yield from self.shape(op, "result", op.out, n(op.operands[0]))
@@ -185,6 +224,9 @@ class _Checker:
         yield from self.cache(op, op.cache, g, d)
         yield from self.shape(op, "query", op.q, h * d)
         yield from self.shape(op, "result", op.out, h * d)
+        yield from self.tensor(op, op.sinks, (h,))
+        if op.window is not None and op.window.value.data <= 0:
+            yield f"{self.label(op)} window must be positive, got {op.window.value.data} (N2)"
         if (op.k is None) != (op.v is None):
             yield f"{self.label(op)} takes k and v together or not at all (W9)"
         elif op.k and op.v:

@@ -31,6 +31,7 @@ from amk.ir.kernels import (
     Rope,
     Weight,
 )
+from amk.ir.packs import part_shape, part_type
 from amk.ir.program import Buffer, Declarations, Program
 from amk.verify.violation import Place, Violation
 
@@ -185,14 +186,18 @@ def check_packs(p: Declarations) -> Iterator[Violation]:
             yield Violation("E1", f"pack @{pack.name} names @{source}, which is no declared tensor")
         if missing:
             continue
-        parts = [p.tensors[source] for source in pack.sources]
-        shapes = " and ".join(_x(t.shape) for t in parts)
-        rows = sum(t.shape[0] for t in parts)
-        if rows != pack.shape[0] or any(t.shape[1:] != pack.shape[1:] for t in parts):
+        tensors = [p.tensors[source] for source in pack.sources]
+        made = [
+            part_shape(layout, taken, t.shape)
+            for t, (_, layout, taken) in zip(tensors, pack.parts(), strict=True)
+        ]
+        shapes = " and ".join(_x(t.shape) for t in tensors)
+        rows = sum(shape[0] if shape else 0 for shape in made)
+        if rows != pack.shape[0] or any(s is None or s[1:] != pack.shape[1:] for s in made):
             message = f"pack @{pack.name} of shape {_x(pack.shape)} is made of {shapes}"
             yield Violation("E2", message)
-        for t in parts:
-            if t.dtype != pack.dtype:
+        for t, layout in zip(tensors, pack.layouts, strict=True):
+            if pack.dtype not in part_type(layout, t.dtype):
                 message = f"pack @{pack.name} is {pack.dtype}, its source @{t.name} {t.dtype}"
                 yield Violation("E3", message)
 

@@ -20,7 +20,7 @@ config.excludes = ["Inputs"]
 config.test_source_root = os.path.dirname(os.path.abspath(__file__))
 config.test_exec_root = os.path.join(config.test_source_root, "Output")
 config.environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-for name in ("HOME", "AMK_CACHE"):
+for name in ("HOME", "AMK_CACHE", "PYTHONPATH"):
     if name in os.environ:
         config.environment[name] = os.environ[name]
 config.maxIndividualTestTime = 120

@@ -216,22 +216,16 @@ def source_rows(program: Program, name: str) -> list[tuple[str, U32, U32]]:
         rows = np.arange(w.shape[0], dtype=np.uint32)
         return [(w.name, rows, rows)]
     out: list[tuple[str, U32, U32]] = []
-    if w.mode == "interleave":
-        each = w.shape[0] // len(w.sources)
-        rows = np.arange(each, dtype=np.uint32)
-        return [
-            (s, (rows * len(w.sources) + i).astype(np.uint32), rows)
-            for i, s in enumerate(w.sources)
-        ]
-    if w.mode != "concat":
+    if w.mode not in ("concat", "interleave"):
         raise AmkError(f"pack @{name} has unknown mode '{w.mode}'")
-    at = 0
-    for source, how in zip(w.sources, w.layouts, strict=True):
-        n = _length(program, source)
-        rows = np.arange(n, dtype=np.uint32)
-        mine = row_order(how, n, w.head_dim).astype(np.uint32)
-        out.append((source, (at + rows).astype(np.uint32), mine))
-        at += n
+    at, step = 0, len(w.sources) if w.mode == "interleave" else 1
+    for source, how, taken in w.parts():
+        if how not in ("rows", "rope"):
+            raise AmkError(f"pack @{name} has layout '{how}', which does not keep rows")
+        mine = row_order(how, taken, _length(program, source), w.head_dim).astype(np.uint32)
+        made = at + step * np.arange(len(mine))
+        out.append((source, made.astype(np.uint32), mine))
+        at += 1 if w.mode == "interleave" else len(mine)
     return out
 
 

@@ -103,7 +103,8 @@ class _Decoder:
         up_down = (c.intermediate, "f32", c.mlp_bias)
         gate = self.linear(f"{at}.mlp.gate_proj", f"l{i}.gate", x, *up_down)
         up = self.linear(f"{at}.mlp.up_proj", f"l{i}.up", x, *up_down)
-        y = self.op(model.SiluMulOp, f"l{i}.act", [gate, up], {}, c.intermediate, dtype)
+        silu = {"kind": model.ActivationAttr(model.Activation.SILU)}
+        y = self.op(model.GluOp, f"l{i}.act", [gate, up], silu, c.intermediate, dtype)
         down = self.linear(f"{at}.mlp.down_proj", f"l{i}.down", y, c.hidden, "f32", c.mlp_bias)
         return self.op(model.AddOp, f"l{i}.out", [h, down], {}, c.hidden, "f32")
 

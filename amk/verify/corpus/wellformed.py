@@ -5,6 +5,7 @@ Nothing here runs anything. A program that passes has a meaning, safe or not.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -23,7 +24,7 @@ from amk.ir.kernels import (
     Rope,
     WeightAccess,
 )
-from amk.ir.program import Program
+from amk.ir.program import Pack, Program
 
 STEPS = 2**17
 """Steps that epochs and counters of 32 bits must last."""
@@ -40,12 +41,7 @@ def _problems(p: Program) -> Iterator[str]:
     if not p.queues or not all(p.queues):
         yield "an SM has nothing to run"
     for pack in p.packs.values():
-        parts = [p.tensors[s] for s in pack.sources if s in p.tensors]
-        rows = sum(t.shape[0] for t in parts)
-        if len(parts) < len(pack.sources) or (rows, *pack.shape[1:]) != pack.shape:
-            yield f"@{pack.name} is not what its sources are"
-        if any((t.dtype, t.shape[1:]) != (pack.dtype, pack.shape[1:]) for t in parts):
-            yield f"@{pack.name} differs from one of its sources"
+        yield from _pack(p, pack)
     for name, k in p.kernels.items():
         for problem in (*k.problems(), *_operands(p, k)):
             yield f"@{name}: {problem}"
@@ -73,6 +69,33 @@ def _problems(p: Program) -> Iterator[str]:
     if any(b.uses * STEPS > 2**32 for b in p.buffers.values()):
         yield "an epoch recurs"
     yield from _ring(p)
+
+
+def _pack(p: Program, pack: Pack) -> Iterator[str]:
+    """Its sources, by the rows that are taken of each, are its rows."""
+    rows = 0
+    for source, layout, taken in pack.parts():
+        t = p.tensors.get(source)
+        if t is None:
+            yield f"@{pack.name} is made of @{source}, which is no tensor"
+            return
+        picked = range(t.shape[0])
+        if taken:
+            period = taken.every or t.shape[0]
+            if t.shape[0] % period or not 0 <= taken.lo < taken.hi <= period:
+                yield f"@{pack.name} takes rows that @{source} does not have"
+                return
+            picked = [r for r in picked if taken.lo <= r % period < taken.hi]
+        columns = t.shape[1:]
+        if layout == "flat":
+            rows, columns = rows + len(picked) * math.prod(columns), ()
+        else:
+            rows += len(picked)
+        types = {t.dtype, "f32"} if layout == "plus_one" else {t.dtype}
+        if columns != pack.shape[1:] or pack.dtype not in types:
+            yield f"@{pack.name} differs from one of its sources"
+    if rows != pack.shape[0]:
+        yield f"@{pack.name} is not what its sources are"
 
 
 def _operands(p: Program, k: Kernel) -> Iterator[str]:

@@ -29,7 +29,7 @@ model.program @decode(%token: tensor<1xi32>, %pos: index) {
   %z = model.rms_norm %m, @model.layers.0.post_attention_layernorm.weight eps 1.0e-05 : tensor<16xf32> -> tensor<16xf32>
   %g = model.linear %z, @model.layers.0.mlp.gate_proj.weight : tensor<16xf32> -> tensor<24xf32>
   %u = model.linear %z, @model.layers.0.mlp.up_proj.weight : tensor<16xf32> -> tensor<24xf32>
-  %y = model.silu_mul %g, %u : tensor<24xf32>, tensor<24xf32> -> tensor<24xf32>
+  %y = model.glu silu %g, %u : tensor<24xf32>, tensor<24xf32> -> tensor<24xf32>
   %d = model.linear %y, @model.layers.0.mlp.down_proj.weight : tensor<24xf32> -> tensor<16xf32>
   %e = model.add %m, %d : tensor<16xf32>, tensor<16xf32> -> tensor<16xf32>
   %n = model.rms_norm %e, @model.norm.weight eps 1.0e-05 : tensor<16xf32> -> tensor<16xf32>

@@ -8,6 +8,6 @@
 // CHECK:     task.family @l0.rope.2 rope heads 2
 // CHECK:     task.family @l0.append append kv_heads 2 head_dim 4 k @l0.rope.2.y v @l0.v.y cache @layers.0.kv
 // CHECK:     task.family @l0.add binary n 16 tile 8 op add a @embed.y b @l0.o.y
-// CHECK:     task.family @l0.silu_mul binary n 24 tile 8 op silu_mul a @l0.gate.y b @l0.up.y
+// CHECK:     task.family @l0.glu binary n 24 tile 8 op silu_mul a @l0.gate.y b @l0.up.y
 // CHECK:     task.family @l0.add.2 binary
 // CHECK:     task.family @argmax argmax n 40 x @logits out @token //

@@ -10,7 +10,7 @@ model.program @decode(%token: tensor<1xi32>, %pos: index) {
   %h = model.embed %token, @table : tensor<16xf32>
   %g = model.linear %h, @model.layers.0.mlp.gate_proj.weight bias @model.layers.0.mlp.gate_proj.bias : tensor<16xf32> -> tensor<24xf32>
   %u = model.linear %h, @model.layers.0.mlp.up_proj.weight bias @model.layers.0.mlp.up_proj.bias : tensor<16xf32> -> tensor<24xf32>
-  %m = model.silu_mul %g, %u : tensor<24xf32>, tensor<24xf32> -> tensor<24xf32>
+  %m = model.glu silu %g, %u : tensor<24xf32>, tensor<24xf32> -> tensor<24xf32>
   model.return %token
 }
 

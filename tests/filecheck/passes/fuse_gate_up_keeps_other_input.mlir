@@ -10,9 +10,9 @@ model.program @decode(%token: tensor<1xi32>, %pos: index) {
   %x = model.linear %h, @o : tensor<16xf32> -> tensor<16xf32>
   %g = model.linear %h, @gate : tensor<16xf32> -> tensor<24xf32>
   %u = model.linear %x, @up : tensor<16xf32> -> tensor<24xf32>
-  %m = model.silu_mul %g, %u : tensor<24xf32>, tensor<24xf32> -> tensor<24xf32>
+  %m = model.glu silu %g, %u : tensor<24xf32>, tensor<24xf32> -> tensor<24xf32>
   model.return %token
 }
 
 // CHECK-NOT: model.gate_up
-// CHECK:     %m = model.silu_mul %g, %u
+// CHECK:     %m = model.glu silu %g, %u

@@ -34,7 +34,7 @@ def test_operators_of_a_layer() -> None:
     ops = count(build())
     assert ops == {
         "weight": 20, "cache": 2, "rope_table": 1, "embed": 1, "rms_norm": 5, "linear": 15,
-        "rope": 4, "kv_append": 2, "attention": 2, "add": 4, "silu_mul": 2, "argmax": 1,
+        "rope": 4, "kv_append": 2, "attention": 2, "add": 4, "glu": 2, "argmax": 1,
         "return": 1,
     }  # fmt: skip
 
@@ -73,7 +73,7 @@ def test_rounding_is_in_the_types(dtype: str) -> None:
     element = {"bf16": "bf16", "fp32": "f32"}[dtype]
     for op in program(build(dtype)).body.block.ops:
         match op:
-            case model.AttentionOp() | model.SiluMulOp() | model.RopeOp():
+            case model.AttentionOp() | model.GluOp() | model.RopeOp():
                 assert model.tensor_of(op.out.type)[1] == element
             case model.AddOp() | model.EmbedOp() | model.LinearOp():
                 wanted = element if op.out.name_hint in ("l0.v", "l1.v") else "f32"

@@ -8,7 +8,7 @@ import torch
 
 from amk.errors import AmkError
 from amk.ir.packs import Immutables, materialize, rope_table, round_bf16
-from amk.ir.program import Pack, RopeTable, Tensor
+from amk.ir.program import Pack, Range, RopeTable, Tensor
 
 SOURCES = {
     "q": np.arange(16, dtype=np.float32).reshape(8, 2),
@@ -51,6 +51,32 @@ def test_a_pack_of_one_dimension_is_a_bias() -> None:
     assert materialize(pack, biases.__getitem__).tolist() == [0, 2, 1, 3, 4, 5, 6, 7]
 
 
+def test_rows_of_each_head_of_one_tensor() -> None:
+    """Each head's query, key and value one after the other, as GPT-NeoX stores them."""
+    both = (Range(0, 2, 4), Range(2, 4, 4))
+    pack = Pack("p", (8, 2), "f32", "concat", ("q", "q"), ("rows", "rope"), 2, both)
+    rows = materialize(pack, get)
+    np.testing.assert_array_equal(rows, SOURCES["q"][[0, 1, 4, 5, 2, 3, 6, 7]])
+
+
+def test_rows_of_one_tensor_are_interleaved() -> None:
+    halves = (Range(0, 4), Range(4, 8))
+    pack = Pack("p", (8, 2), "f32", "interleave", ("q", "q"), ("rows", "rows"), 0, halves)
+    np.testing.assert_array_equal(materialize(pack, get), SOURCES["q"][[0, 4, 1, 5, 2, 6, 3, 7]])
+
+
+def test_one_is_added_before_anything_is_rounded() -> None:
+    tiny = {"w": np.array([2.0**-10, -1.0], np.float32)}
+    for dtype, first in (("f32", 1 + 2.0**-10), ("bf16", 1.0)):
+        pack = Pack("p", (2,), dtype, "concat", ("w",), ("plus_one",))
+        assert materialize(pack, tiny.__getitem__).tolist() == [first, 0.0]
+
+
+def test_a_matrix_becomes_a_vector() -> None:
+    pack = Pack("p", (8,), "f32", "concat", ("k",), ("flat",))
+    np.testing.assert_array_equal(materialize(pack, get), SOURCES["k"].reshape(-1))
+
+
 @pytest.mark.parametrize(
     "pack",
     [
@@ -59,6 +85,8 @@ def test_a_pack_of_one_dimension_is_a_bias() -> None:
         Pack("p", (8, 2), "f32", "concat", ("q",), ("rope",), 3),
         Pack("p", (8, 2), "f32", "concat", ("q",), ("columns",)),
         Pack("p", (8, 2), "f32", "stack", ("q",), ("rows",)),
+        Pack("p", (8, 2), "f32", "concat", ("q",), ("rows",), 0, (Range(0, 9),)),
+        Pack("p", (3, 2), "f32", "concat", ("q",), ("rows",), 0, (Range(0, 1, 3),)),
     ],
 )
 def test_a_pack_that_its_sources_cannot_make_is_refused(pack: Pack) -> None:

@@ -76,7 +76,7 @@ def test_a_layer_becomes_five_operators(config: DecoderConfig) -> None:
     assert found["qkv"] == found["attention"] == found["gate_up"] == config.layers
     assert found["linear"] == 2 * config.layers
     assert found["embed"] == found["lm_head"] == 1
-    gone = ("rope", "rms_norm", "kv_append", "silu_mul", "add", "argmax")
+    gone = ("rope", "rms_norm", "kv_append", "glu", "add", "argmax")
     assert {name: found[name] for name in gone} == dict.fromkeys(gone, 0)
 
 

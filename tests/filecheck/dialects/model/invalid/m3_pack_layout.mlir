@@ -7,4 +7,4 @@ model.program @decode(%token: tensor<1xi32>, %pos: index) {
   model.return %token
 }
 
-// CHECK: error: pack @p layout is rows or rope, got 'columns' (M3)
+// CHECK: error: pack @p layout is one of rows, rope, plus_one, flat, got 'columns' (M3)
