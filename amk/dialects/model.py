@@ -628,6 +628,61 @@ class LmHeadOp(ModelOp):
 
 
 @irdl_op_definition
+class TopkOp(ModelOp):
+    """The `choices` largest of x: their indices, and their share of softmax(x), or with `normalize`
+    of what the chosen ones add up to."""
+
+    name = "model.topk"
+    x = operand_def(TensorType)
+    choices = prop_def(Size)
+    normalize = opt_prop_def(UnitAttr)
+    ids = result_def(TensorType)
+    weights = result_def(TensorType)
+    assembly_format = (
+        "$x `choices` $choices (`normalize` $normalize^)? attr-dict "
+        "`:` type($x) `->` type($ids) `,` type($weights)"
+    )
+
+
+@irdl_op_definition
+class MoeGateUpOp(ModelOp):
+    """silu(gate) * up of each chosen expert, one behind the other; gate and up are the interleaved
+    rows of the expert's part of one weight times x."""
+
+    name = "model.moe_gate_up"
+    x = operand_def(TensorType)
+    ids = operand_def(TensorType)
+    weight = prop_def(FlatSymbolRefAttrConstr)
+    experts = prop_def(Size)
+    norm = opt_prop_def(FlatSymbolRefAttrConstr)
+    eps = opt_prop_def(Real)
+    out = result_def(TensorType)
+    assembly_format = (
+        "$x `,` $ids `,` $weight `experts` $experts (`norm` $norm^ `eps` $eps)? attr-dict "
+        "`:` type($x) `,` type($ids) `->` type($out)"
+    )
+
+
+@irdl_op_definition
+class MoeDownOp(ModelOp):
+    """The sum of what the chosen experts make of their parts of x, weighted, plus `residual`."""
+
+    name = "model.moe_down"
+    x = operand_def(TensorType)
+    ids = operand_def(TensorType)
+    weights = operand_def(TensorType)
+    residual = opt_operand_def(TensorType)
+    weight = prop_def(FlatSymbolRefAttrConstr)
+    experts = prop_def(Size)
+    out = result_def(TensorType)
+    assembly_format = (
+        "$x `,` $ids `,` $weights `,` $weight `experts` $experts "
+        "(`residual` $residual^ `:` type($residual))? attr-dict "
+        "`:` type($x) `,` type($ids) `,` type($weights) `->` type($out)"
+    )
+
+
+@irdl_op_definition
 class ReturnOp(ModelOp):
     """Ends a program; its operand is the next token."""
 
@@ -701,7 +756,8 @@ MODEL = Dialect(
     [
         ProgramOp, WeightOp, PackOp, CacheOp, RopeTableOp, EmbedOp, RmsNormOp, LayerNormOp,
         LinearOp, RopeOp, KvAppendOp, AttentionOp, GluOp, ActivationOp, ScaleOp, SoftcapOp, AddOp,
-        ArgmaxOp, QkvOp, GateUpOp, LmHeadOp, ReturnOp,
+        ArgmaxOp, QkvOp, GateUpOp, LmHeadOp, TopkOp, MoeGateUpOp, MoeDownOp,
+        ReturnOp,
     ],
     [ActivationAttr],
 )  # fmt: skip

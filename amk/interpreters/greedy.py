@@ -153,6 +153,9 @@ class GreedyMemory:
             raise self.fault(f"reads @{name}[{lo}:{hi}], outside of its {len(tensor)} rows")
         return tensor[lo:hi]
 
+    def chosen(self, name: str, lo: int, hi: int) -> F32:
+        return self.weight(name, lo, hi)
+
     def lookup(self, name: str, row: int) -> F32:
         tensor = self.storage.immutable[name]
         if not 0 <= row < len(tensor):

@@ -21,9 +21,12 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    MoeDown,
+    MoeGateUp,
     Ref,
     RmsNorm,
     Rope,
+    Topk,
 )
 from amk.ir.packs import F32
 
@@ -46,6 +49,11 @@ class Memory(Protocol):
 
     def weight(self, name: str, lo: int, hi: int) -> F32:
         """Rows [lo, hi) of an immutable tensor."""
+        ...
+
+    def chosen(self, name: str, lo: int, hi: int) -> F32:
+        """Rows [lo, hi) of an immutable tensor, chosen by data among those that the kernel
+        claims."""
         ...
 
     def lookup(self, name: str, row: int) -> F32:
@@ -232,6 +240,46 @@ def argmax(k: Argmax, lo: int, hi: int, mem: Memory) -> None:
     mem.write(k.out, 0, 1, np.array([best], np.float32))
 
 
+def topk(k: Topk, lo: int, hi: int, mem: Memory) -> None:
+    x = mem.read(k.x, 0, k.n)
+    ids = np.argsort(-x, kind="stable")[: k.choices]
+    powers = np.exp(x - x[ids[0]])
+    weights = powers[ids] / (powers[ids].sum() if k.normalize else powers.sum())
+    mem.write(k.ids, 0, k.choices, ids.astype(np.float32))
+    mem.write(k.weights, 0, k.choices, weights)
+
+
+def moe_gate_up(k: MoeGateUp, lo: int, hi: int, mem: Memory) -> None:
+    a, b = k.rows(lo, hi)
+    first, last = a // k.width, (b - 1) // k.width
+    ids = mem.read(k.ids, first, last + 1).astype(np.intp)
+    x = mem.read(k.x, 0, k.k)
+    if k.norm:
+        x = normalize(x, mem.weight(k.norm, 0, k.k), k.eps)
+    parts: list[F32] = []
+    for j, expert in zip(range(first, last + 1), ids.tolist(), strict=True):
+        begin, end = max(a, j * k.width), min(b, (j + 1) * k.width)
+        at = (expert - j) * k.width
+        y = mem.chosen(k.weight, 2 * (at + begin), 2 * (at + end)) @ x
+        parts.append(np.multiply(silu(y[0::2]), y[1::2]))
+    mem.write(k.out, a, b, np.concatenate(parts))
+
+
+def moe_down(k: MoeDown, lo: int, hi: int, mem: Memory) -> None:
+    a, b = k.rows(lo, hi)
+    ids = mem.read(k.ids, 0, k.choices).astype(np.intp)
+    weights = mem.read(k.weights, 0, k.choices)
+    x = mem.read(k.x, 0, k.choices * k.k).reshape(k.choices, k.k)
+    y = np.zeros(b - a, np.float32)
+    for expert, weight, row in zip(ids.tolist(), weights, x, strict=True):
+        y += weight * (mem.chosen(k.weight, expert * k.n + a, expert * k.n + b) @ row)
+    if k.res_in:
+        y = y + mem.read(k.res_in, a, b)
+    mem.write(k.out, a, b, y)
+    if k.res_out:
+        mem.write(k.res_out, a, b, y)
+
+
 EXECUTE: dict[type[Kernel], Callable[[Any, int, int, Memory], None]] = {
     Embed: embed,
     Gemv: gemv,
@@ -241,6 +289,9 @@ EXECUTE: dict[type[Kernel], Callable[[Any, int, int, Memory], None]] = {
     Rope: rope,
     Binary: binary,
     Argmax: argmax,
+    Topk: topk,
+    MoeGateUp: moe_gate_up,
+    MoeDown: moe_down,
 }
 
 

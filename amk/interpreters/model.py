@@ -20,6 +20,7 @@ from amk.ir.packs import F32, round_to
 from amk.ir.program import Declarations
 
 NORMED = model.LinearOp | model.QkvOp | model.GateUpOp | model.LmHeadOp
+"""Operators that multiply a matrix with x, all of it."""
 
 
 def rms_norm(x: F32, weight: F32, eps: float, groups: int = 1) -> F32:
@@ -149,6 +150,12 @@ class ModelInterpreter(Decoder):
             case model.LmHeadOp():
                 self.scores = self.product(op)
                 self.define(op.out, np.array([self.scores.argmax()], np.float32))
+            case model.TopkOp():
+                self.topk(op)
+            case model.MoeGateUpOp():
+                self.moe_gate_up(op)
+            case model.MoeDownOp():
+                self.moe_down(op)
             case _:
                 raise AmkError(f"{op.name} has no interpreter")
 
@@ -178,11 +185,16 @@ class ModelInterpreter(Decoder):
         x[:, first], x[:, second] = rotate(x[:, first], x[:, second], table)
         self.define(op.out, x.reshape(-1))
 
-    def product(self, op: NORMED) -> F32:
-        """W x + bias, x normalized before if the operator says so."""
+    def normed(self, op: NORMED | model.MoeGateUpOp) -> F32:
+        """x, normalized if the operator says so."""
         x = self.values[op.x]
         if op.norm is not None and op.eps is not None:
             x = rms_norm(x, self.weight(op.norm), op.eps.value.data)
+        return x
+
+    def product(self, op: NORMED) -> F32:
+        """W x + bias, x normalized before if the operator says so."""
+        x = self.normed(op)
         y = self.weight(op.weight) @ x
         return y + self.weight(op.bias) if op.bias is not None else y
 
@@ -200,6 +212,35 @@ class ModelInterpreter(Decoder):
         self.define(op.q, turned[:heads].reshape(-1))
         self.define(op.k, turned[heads:].reshape(-1))
         self.define(op.v, y[heads + kv_heads :].reshape(-1))
+
+    def topk(self, op: model.TopkOp) -> None:
+        x = self.values[op.x]
+        falling = sorted(range(len(x)), key=lambda i: (-float(x[i]), i))
+        ids = np.array(falling[: op.choices.value.data])
+        shares = np.exp(x - x.max())
+        shares /= shares[ids].sum() if op.normalize else shares.sum()
+        self.define(op.ids, ids.astype(np.float32))
+        self.define(op.weights, shares[ids])
+
+    def experts(self, weight: SymbolRefAttr, ids: SSAValue, experts: int) -> list[F32]:
+        """The matrices of the chosen experts."""
+        of_expert = self.weight(weight).reshape(experts, -1, self.weight(weight).shape[1])
+        return [of_expert[int(i)] for i in self.values[ids]]
+
+    def moe_gate_up(self, op: model.MoeGateUpOp) -> None:
+        x = self.normed(op)
+        made: list[F32] = []
+        for matrix in self.experts(op.weight, op.ids, op.experts.value.data):
+            gate, up = (matrix @ x).reshape(-1, 2).T
+            made.append(np.asarray(gate * sigmoid(gate) * up, np.float32))
+        self.define(op.out, np.concatenate(made))
+
+    def moe_down(self, op: model.MoeDownOp) -> None:
+        matrices = self.experts(op.weight, op.ids, op.experts.value.data)
+        parts = self.values[op.x].reshape(len(matrices), -1)
+        made = [w @ x for w, x in zip(matrices, parts, strict=True)]
+        y = np.asarray(self.values[op.weights] @ np.stack(made), np.float32)
+        self.define(op.out, y + self.values[op.residual] if op.residual else y)
 
     def append(self, cache: str, k: SSAValue, v: SSAValue) -> None:
         shape = self.storage.keys[cache][:, 0].shape

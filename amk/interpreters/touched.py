@@ -13,6 +13,9 @@ from amk.ir.kernels import Access, AnyAccess, CacheAccess, Ref, WeightAccess
 from amk.ir.packs import F32, round_to
 
 Key = tuple[str, ...]
+
+CHOSEN = "chosen weight"
+"""Kind of the rows that data chooses: those touched are some of the derived ones, not all."""
 Ranges = dict[Key, list[tuple[int, int]]]
 
 
@@ -55,6 +58,10 @@ class RecordingMemory:
 
     def weight(self, name: str, lo: int, hi: int) -> F32:
         self.note(("weight", name), lo, hi)
+        return self.storage.immutable[name][lo:hi]
+
+    def chosen(self, name: str, lo: int, hi: int) -> F32:
+        self.note((CHOSEN, name), lo, hi)
         return self.storage.immutable[name][lo:hi]
 
     def lookup(self, name: str, row: int) -> F32:
@@ -110,7 +117,7 @@ def declared(accesses: Iterable[AnyAccess], pos: int) -> Ranges:
                 key = write_key(a.buffer, a.use)
                 note(key if a.write else read_key(a.buffer, a.use, a.previous), a.lo, a.hi)
         elif isinstance(a, WeightAccess):
-            note(("weight", a.weight), a.lo, a.hi)
+            note((CHOSEN if a.by_data else "weight", a.weight), a.lo, a.hi)
         else:
             for head in range(a.lo, a.hi):
                 kind = "cache write" if a.write else "cache read"
@@ -132,9 +139,10 @@ def union(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def mismatch(derived: Ranges, touched: Ranges) -> str | None:
-    """How two sets of ranges differ, or None when they cover the same elements."""
+    """How two sets of ranges differ, or None when they cover the same elements; of what data
+    chooses, any of the derived ones."""
     for key in sorted(derived.keys() | touched.keys()):
         expected, found = union(derived.get(key, [])), union(touched.get(key, []))
-        if expected != found:
+        if expected != (union(expected + found) if key[0] == CHOSEN else found):
             return f"touches {' '.join(key).strip()} {found}, its accesses say {expected}"
     return None

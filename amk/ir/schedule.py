@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from amk.ir.kernels import Access, Attention, Gemv, Kernel
+from amk.ir.kernels import Access, Attention, Gemv, Kernel, MoeDown, MoeGateUp
 from amk.ir.program import DTYPES, Declarations, Segment, TaskProgram
 
 Shares = npt.NDArray[np.int64]
@@ -43,12 +43,19 @@ def queues_of(p: TaskProgram, shares: dict[str, Shares]) -> list[list[Segment]]:
 
 
 def tile_bytes(p: Declarations, kernel: Kernel) -> float:
-    """Bytes that one tile of a kernel streams from memory once a step: its rows of the weight
-    matrix."""
-    if not isinstance(kernel, Gemv):
-        return 0.0
+    """Bytes that one tile of a kernel reads of weight matrices once a step: its rows, of the
+    experts that were chosen where there are several."""
+    match kernel:
+        case Gemv():
+            rows = kernel.tile
+        case MoeGateUp():
+            rows = 2 * kernel.tile
+        case MoeDown():
+            rows = kernel.choices * kernel.tile
+        case _:
+            return 0.0
     weight = p.weight(kernel.weight)
-    return float(kernel.tile * kernel.k * DTYPES[weight.dtype if weight else "f32"])
+    return float(rows * kernel.k * DTYPES[weight.dtype if weight else "f32"])
 
 
 def local_groups(p: TaskProgram) -> dict[str, str]:

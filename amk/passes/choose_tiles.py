@@ -28,6 +28,8 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    MoeDown,
+    MoeGateUp,
     Ref,
     RowKernel,
     ceil_div,
@@ -68,7 +70,7 @@ class ChooseTilesPass(ModulePass):
                 case Gemv(epilogue="logits"):
                     new = self.head(p, kernel)
                     pairs[kernel.cand.buffer if kernel.cand else ""] = new.grid
-                case Gemv() | Embed():
+                case Gemv() | Embed() | MoeGateUp() | MoeDown():
                     new = replace(kernel, tile=self.rows)
                 case Attention():
                     new = self.attention(p, name, kernel)

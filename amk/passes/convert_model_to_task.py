@@ -35,9 +35,12 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    MoeDown,
+    MoeGateUp,
     Ref,
     RmsNorm,
     Rope,
+    Topk,
     Weight,
 )
 from amk.ir.program import SLOT_ROWS, Buffer, TaskProgram
@@ -51,7 +54,7 @@ NOT_LOWERED: dict[type[Operation], tuple[str, ...]] = {
 }
 """Optional parts of operators that no kernel computes."""
 
-NORMED = (model.LinearOp, model.QkvOp, model.GateUpOp, model.LmHeadOp)
+NORMED = (model.LinearOp, model.QkvOp, model.GateUpOp, model.LmHeadOp, model.MoeGateUpOp)
 SHORT = re.compile(
     r"(?:model\.)?layers\.(\d+)\.(?:self_attn\.|mlp\.)?(.*?)(?:_proj)?(?:\.weight)?$"
 )
@@ -129,7 +132,7 @@ class _Lowering:
 
     @staticmethod
     def is_residual(op: Operation, value: SSAValue) -> bool:
-        return isinstance(op, model.LinearOp) and op.residual is value
+        return isinstance(op, model.LinearOp | model.MoeDownOp) and op.residual is value
 
     def residual_out(self, value: SSAValue, name: str) -> Ref | None:
         """An fp32 copy of a value beside its SM, if some operator adds to it there."""
@@ -197,6 +200,19 @@ class _Lowering:
             case model.ArgmaxOp():
                 self.refs[op.out] = Ref("token")
                 self.family("argmax", Argmax(model.extent(op.x), self.refs[op.x], Ref("token")))
+            case model.TopkOp():
+                name = self.name_of(op)
+                ids = self.buffer(f"{name}.ids", model.extent(op.ids), "i32")
+                weights = self.result(op.weights, f"{name}.weights")
+                self.refs[op.ids] = ids
+                n, choices = model.extent(op.x), op.choices.value.data
+                normalize = int(op.normalize is not None)
+                x = self.refs[op.x]
+                self.family(name, Topk(n, choices, x, ids, weights, normalize))
+            case model.MoeGateUpOp():
+                self.moe_gate_up(op)
+            case model.MoeDownOp():
+                self.moe_down(op)
             case _:
                 raise PassFailedException(f"{op.name} has no lowering to the task dialect")
 
@@ -241,6 +257,52 @@ class _Lowering:
         if isinstance(op, model.LmHeadOp):
             tiles = -(-n // SLOT_ROWS)
             self.family("argmax", Argmax(tiles, Ref("lm_head.pairs"), Ref("token"), 1))
+
+    def moe_gate_up(self, op: model.MoeGateUpOp) -> None:
+        name = self.name_of(op, op.weight)
+        out = self.result(op.out, f"{name}.y")
+        norm = Weight(op.norm.string_value()) if op.norm else None
+        self.family(
+            name,
+            MoeGateUp(
+                model.extent(op.out),
+                SLOT_ROWS,
+                model.extent(op.x),
+                model.extent(op.ids),
+                op.experts.value.data,
+                Weight(op.weight.string_value()),
+                self.refs[op.ids],
+                self.refs[op.x],
+                out,
+                norm,
+                op.eps.value.data if op.eps else 0.0,
+            ),
+        )
+
+    def moe_down(self, op: model.MoeDownOp) -> None:
+        name = self.name_of(op, op.weight)
+        out = self.result(op.out, f"{name}.y")
+        choices = model.extent(op.ids)
+        res_in = None
+        if op.residual:
+            res_in = self.residuals.get(op.residual, self.refs[op.residual])
+        self.family(
+            name,
+            MoeDown(
+                model.extent(op.out),
+                SLOT_ROWS,
+                model.extent(op.x) // choices,
+                choices,
+                op.experts.value.data,
+                Weight(op.weight.string_value()),
+                self.refs[op.ids],
+                self.refs[op.weights],
+                self.refs[op.x],
+                out,
+                res_in,
+                self.residual_out(op.out, name) if op.residual else None,
+            ),
+        )
 
     def attention(self, op: model.AttentionOp) -> None:
         cache = Cache(op.cache.string_value())

@@ -21,7 +21,7 @@ from xdsl.passes import ModulePass
 from amk.dialects import model
 from amk.passes.rewrite import programs
 
-READERS = (model.LinearOp, model.QkvOp, model.GateUpOp, model.LmHeadOp)
+READERS = (model.LinearOp, model.QkvOp, model.GateUpOp, model.LmHeadOp, model.MoeGateUpOp)
 """The operators that can normalize their first operand."""
 
 

@@ -24,7 +24,8 @@ from amk.passes.rewrite import programs
 
 @dataclass(frozen=True)
 class FuseResidualPass(ModulePass):
-    """Fold `model.add` into the `model.linear` that makes one of its operands."""
+    """Fold `model.add` into the `model.linear` or `model.moe_down` that makes one of its
+    operands."""
 
     name = "fuse-residual"
 
@@ -36,17 +37,17 @@ class FuseResidualPass(ModulePass):
 
 
 def fuse(add: model.AddOp, product: SSAValue, residual: SSAValue) -> bool:
-    linear = producer(product, model.LinearOp)
+    matrix = producer(product, model.LinearOp) or producer(product, model.MoeDownOp)
     block = add.parent
-    if linear is None or block is None or linear.residual or not used_once(linear.out):
+    if matrix is None or block is None or matrix.residual or not used_once(matrix.out):
         return False
-    fused = model.LinearOp.build(
-        operands=[linear.x, [residual]],
-        properties=linear.properties,
+    fused = type(matrix).build(
+        operands=[*matrix.operands, [residual]],
+        properties=matrix.properties,
         result_types=[add.out.type],
     )
     block.insert_op_before(fused, add)
     add.out.replace_all_uses_with(fused.out)
     block.erase_op(add)
-    block.erase_op(linear)
+    block.erase_op(matrix)
     return True

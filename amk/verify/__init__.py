@@ -8,6 +8,7 @@ from typing import cast
 from amk.ir.kernels import AnyAccess
 from amk.ir.program import Program
 from amk.verify.coverage import check_coverage
+from amk.verify.experts import check_experts
 from amk.verify.order import check_order
 from amk.verify.ring import check_ring
 from amk.verify.structure import check_structure, check_words
@@ -48,7 +49,8 @@ def _verify(p: Program) -> list[Violation]:
     if found:
         return found
     accesses = accesses_of(p)
-    found = [*check_words(p, accesses), *check_coverage(p, accesses)]
+    run = dict.fromkeys(run.kernel for queue in p.queues for run in queue)
+    found = [*check_words(p, accesses), *check_coverage(p, accesses), *check_experts(p, run)]
     return found or check_order(p, accesses)
 
 

@@ -23,9 +23,12 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    MoeDown,
+    MoeGateUp,
     Ref,
     RmsNorm,
     Rope,
+    Topk,
     Weight,
 )
 from amk.ir.program import DTYPES, SLOT_ROWS, Program
@@ -35,7 +38,7 @@ STEPS = 1 << 17
 """Steps that a program must last before a counter or an epoch exceeds 32 bits."""
 SHARED_BYTES = 227 * 1024
 TYPES = {"token": {"i32"}, "res": {"f32"}, "res_in": {"f32"}, "res_out": {"f32"}, "cand": {"f32"},
-         "part": {"f32"}}  # fmt: skip
+         "part": {"f32"}, "ids": {"i32"}, "weights": {"f32"}}  # fmt: skip
 """Element types of the operands that are not simply floating point."""
 
 
@@ -97,6 +100,8 @@ def check_declarations(p: Program) -> None:
                 allowed = TYPES.get(f.name, {"f32", "bf16"})
                 if isinstance(k, Argmax):
                     allowed = {"f32"} if f.name == "x" else {"i32"}
+                elif isinstance(k, Topk) and f.name == "x":
+                    allowed = {"f32"}
                 require(b and 0 <= value.use < b.uses, f"kernel @{name}: no such value {value}")
                 require(b and b.dtype in allowed, f"kernel @{name}: wrong element type of {value}")
             elif isinstance(value, Weight):
@@ -116,6 +121,7 @@ def check_declarations(p: Program) -> None:
             (s.counter, s.amount) for s in run.signals
         ]:
             require(0 <= counter < p.counters and 0 < n < 1 << 32, f"no such counter: {counter}")
+    _ids_name_experts(p)
     limits = capacities(p)
     require(limits["steps"] >= STEPS, "an epoch or counter exceeds 32 bits too early")
     r = p.ring
@@ -142,12 +148,36 @@ def _shapes_agree(p: Program, k: Kernel) -> bool:
         expected |= {v: (n,) for v, n in ((k.norm, k.k), (k.bias, k.n)) if v}
     elif isinstance(k, RmsNorm):
         expected[k.weight] = (k.n,)
+    elif isinstance(k, MoeGateUp):
+        expected[k.weight] = (2 * k.experts * (k.n // k.choices), k.k)
+        expected |= {k.norm: (k.k,)} if k.norm else {}
+    elif isinstance(k, MoeDown):
+        expected[k.weight] = (k.experts * k.n, k.k)
     elif isinstance(k, Attention | Append):
         cache = p.caches[k.cache]
         return (cache.heads, cache.head_dim) == (k.kv_heads, k.head_dim)
     if isinstance(k, Gemv | Rope) and k.rope and 2 * len(p.ropes[k.rope].inv_freq) != k.head_dim:
         return False
     return all(w.shape == shape for n, shape in expected.items() if (w := p.weight(n)))
+
+
+def _ids_name_experts(p: Program) -> None:
+    """Of each element that some kernel takes an expert id from, every writer chooses among at most
+    as many experts."""
+    fewest: dict[tuple[str, int], NDArray[np.int64]] = {}
+    kernels = [p.kernels[name] for name in {run.kernel for queue in p.queues for run in queue}]
+    for k in kernels:
+        if isinstance(k, MoeGateUp | MoeDown):
+            end = k.ids.offset + k.choices
+            value = k.ids.buffer, k.ids.use
+            most = fewest.setdefault(value, np.full(p.buffers[value[0]].length, LARGE))
+            most[k.ids.offset : end] = np.minimum(most[k.ids.offset : end], k.experts)
+    for k in kernels if fewest else ():
+        for a in k.accesses(0, k.grid):
+            if isinstance(a, Access) and a.write and (a.buffer, a.use) in fewest:
+                most = int(fewest[a.buffer, a.use][a.lo : a.hi].min())
+                chooses = isinstance(k, Topk) and k.n <= most
+                require(chooses or most == LARGE, "an expert id may name no expert")
 
 
 CacheAccesses = dict[tuple[str, int], list[tuple[int, CacheAccess]]]

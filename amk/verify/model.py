@@ -95,7 +95,8 @@ class _Checker:
                 yield f"{self.label(op)} {name} must be {need}, got {value} (N2)"
 
     def norm(
-        self, op: model.LinearOp | model.QkvOp | model.GateUpOp | model.LmHeadOp
+        self,
+        op: model.LinearOp | model.QkvOp | model.GateUpOp | model.LmHeadOp | model.MoeGateUpOp,
     ) -> Iterator[str]:
         yield from self.tensor(op, op.norm, (model.extent(op.x),))
         if (op.norm is None) != (op.eps is None):
@@ -199,8 +200,49 @@ class _Checker:
                 yield from self.tensor(op, op.weight, (rows, n(op.x)))
                 yield from self.tensor(op, op.bias, (rows,))
                 yield from self.norm(op)
+            case model.TopkOp():
+                choices = op.choices.value.data
+                if not 0 < choices <= n(op.x):
+                    yield f"{self.label(op)} cannot choose {choices} of {n(op.x)} (X2)"
+                for value in (op.ids, op.weights):
+                    yield from self.shape(op, "result", value, choices)
+                yield from self.of_type(op, "ids", op.ids, "i32")
+            case model.MoeGateUpOp():
+                choices, experts = n(op.ids), op.experts.value.data
+                yield from self.tensor(
+                    op, op.weight, (experts * 2 * (n(op.out) // choices), n(op.x))
+                )
+                if n(op.out) % choices:
+                    size = f"{n(op.out)} elements"
+                    yield f"{self.label(op)} result has {size} for {choices} experts (W2)"
+                yield from self.norm(op)
+                yield from self.ids(op, op.ids, experts)
+            case model.MoeDownOp():
+                choices, experts = n(op.ids), op.experts.value.data
+                yield from self.tensor(op, op.weight, (experts * n(op.out), n(op.x) // choices))
+                if n(op.x) % choices:
+                    size = f"{n(op.x)} elements"
+                    yield f"{self.label(op)} operand has {size} for {choices} experts (W2)"
+                yield from self.shape(op, "weights", op.weights, choices)
+                if op.residual:
+                    yield from self.shape(op, "residual", op.residual, n(op.out))
+                yield from self.ids(op, op.ids, experts)
             case _:
                 pass
+
+    def of_type(self, op: Operation, what: str, value: SSAValue, dtype: str) -> Iterator[str]:
+        found = model.tensor_of(value.type)[1]
+        if found != dtype:
+            yield f"{self.label(op)} {what} must be of {dtype}, got {found} (W2)"
+
+    def ids(self, op: Operation, ids: SSAValue, experts: int) -> Iterator[str]:
+        """Expert ids were chosen among at most as many as there are (X1)."""
+        router = ids.owner
+        if not isinstance(router, model.TopkOp) or ids is not router.ids:
+            yield f"{self.label(op)} takes ids that no model.topk has chosen (X1)"
+        elif model.extent(router.x) > experts:
+            chosen = f"ids chosen among {model.extent(router.x)}"
+            yield f"{self.label(op)} has {experts} experts and takes {chosen} (X1)"
 
     def append(
         self, op: Operation, cache: SymbolRefAttr, k: SSAValue, v: SSAValue

@@ -26,9 +26,12 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    MoeDown,
+    MoeGateUp,
     Ref,
     RmsNorm,
     Rope,
+    Topk,
     Weight,
 )
 from amk.ir.packs import part_shape, part_type
@@ -48,6 +51,9 @@ TYPES: dict[type[Kernel], dict[str, tuple[str, ...]]] = {
     Gemv: {"x": FLOATS, "out": FLOATS, "res_in": ("f32",), "res_out": ("f32",), "cand": ("f32",)},
     Attention: {"q": FLOATS, "k": FLOATS, "v": FLOATS, "out": FLOATS, "part": ("f32",)},
     Argmax: {"x": ("f32",), "out": ("i32",)},
+    Topk: {"x": ("f32",), "ids": ("i32",), "weights": ("f32",)},
+    MoeGateUp: {"ids": ("i32",)},
+    MoeDown: {"ids": ("i32",), "weights": ("f32",), "res_in": ("f32",), "res_out": ("f32",)},
 }
 """Element types that an operand may have; float types where a kernel is not named."""
 
@@ -122,6 +128,12 @@ def _shapes(p: Declarations, kernel: Kernel, bad: Report) -> Iterator[Violation]
             head_dim = kernel.head_dim if kernel.rope else None
         case RmsNorm():
             expected[kernel.weight] = (kernel.n,)
+        case MoeGateUp():
+            expected[kernel.weight] = (kernel.experts * 2 * kernel.width, kernel.k)
+            if kernel.norm:
+                expected[kernel.norm] = (kernel.k,)
+        case MoeDown():
+            expected[kernel.weight] = (kernel.experts * kernel.n, kernel.k)
         case Rope():
             head_dim = kernel.head_dim
         case Attention() | Append():

@@ -16,6 +16,7 @@ from amk.ir.kernels import AnyAccess
 from amk.ir.program import SchedProgram, TaskProgram
 from amk.ir.regions import needs_counters, regions
 from amk.verify.coverage import check_coverage
+from amk.verify.experts import check_experts
 from amk.verify.structure import check_kernel
 from amk.verify.violation import Place, Violation
 
@@ -29,7 +30,8 @@ def verify_task(p: TaskProgram) -> list[Violation]:
     accesses: dict[Place, list[AnyAccess]] = {
         Place(0, i): list(k.accesses(0, k.grid)) for i, k in enumerate(p.kernels.values())
     }
-    return [*_named(p, check_coverage(p, accesses, local=False)), *_order(p)]
+    covered = _named(p, check_coverage(p, accesses, local=False))
+    return [*covered, *_order(p), *check_experts(p, p.kernels)]
 
 
 def _named(p: TaskProgram, found: Iterator[Violation]) -> Iterator[Violation]:

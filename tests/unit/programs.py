@@ -21,9 +21,12 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    MoeDown,
+    MoeGateUp,
     Ref,
     RmsNorm,
     Rope,
+    Topk,
     Weight,
 )
 from amk.ir.packs import F32
@@ -60,6 +63,10 @@ class Tiny:
     bias: bool = False
     splits: int = 1
     chunk: int = 0
+    experts: int = 0
+    choices: int = 0
+    """A mixture of this many experts, of which so many are chosen; without, one MLP."""
+    normalize: int = 1
     eps: float = 1e-5
     theta: float = 10000.0
 
@@ -82,9 +89,12 @@ def tensors(t: Tiny) -> dict[str, Tensor]:
             if t.bias:
                 shapes[at + f"self_attn.{name}_proj.bias"] = (rows,)
         shapes[at + "self_attn.o_proj.weight"] = (t.hidden, t.q_rows)
-        shapes[at + "mlp.gate_proj.weight"] = (t.inter, t.hidden)
-        shapes[at + "mlp.up_proj.weight"] = (t.inter, t.hidden)
-        shapes[at + "mlp.down_proj.weight"] = (t.hidden, t.inter)
+        mlp, each = at + "mlp.", max(1, t.experts)
+        if t.experts:
+            shapes[mlp + "router.weight"] = (t.experts, t.hidden)
+        shapes[mlp + "gate_proj.weight"] = (each * t.inter, t.hidden)
+        shapes[mlp + "up_proj.weight"] = (each * t.inter, t.hidden)
+        shapes[mlp + "down_proj.weight"] = (each * t.hidden, t.inter)
         shapes[at + "input_layernorm.weight"] = (t.hidden,)
         shapes[at + "post_attention_layernorm.weight"] = (t.hidden,)
     shapes["model.norm.weight"] = (t.hidden,)
@@ -144,8 +154,27 @@ def reference(t: Tiny, get: Callable[[str], F32], ids: list[int]) -> np.ndarray:
         o = np.einsum("hqk,khd->qhd", p, v).reshape(n, -1)
         x = x + o @ w(at + "self_attn.o_proj.weight").T
         h = norm(x, at + "post_attention_layernorm.weight")
-        gate, up = (h @ w(at + f"mlp.{name}_proj.weight").T for name in ("gate", "up"))
-        x = x + (gate / (1 + np.exp(-gate)) * up) @ w(at + "mlp.down_proj.weight").T
+        each = max(1, t.experts)
+        gate, up = (
+            np.einsum(
+                "th,eih->tei",
+                h,
+                w(at + f"mlp.{name}_proj.weight").reshape(each, t.inter, t.hidden),
+            )
+            for name in ("gate", "up")
+        )
+        down = w(at + "mlp.down_proj.weight").reshape(each, t.hidden, t.inter)
+        made = np.einsum("tei,ehi->teh", gate / (1 + np.exp(-gate)) * up, down)
+        shares = np.ones((n, 1))
+        if t.experts:
+            scores = h @ w(at + "mlp.router.weight").T
+            shares = np.exp(scores - scores.max(-1, keepdims=True))
+            shares /= shares.sum(-1, keepdims=True)
+            least = np.sort(shares)[:, -t.choices, None]
+            shares = np.where(shares >= least, shares, 0)
+            if t.normalize:
+                shares /= shares.sum(-1, keepdims=True)
+        x = x + np.einsum("te,teh->th", shares, made)
     return norm(x, "model.norm.weight") @ w("lm_head.weight").T
 
 
@@ -213,7 +242,11 @@ def fused(t: Tiny) -> Program:
     b.add_buffer("res", "local", t.hidden, "f32", uses)
     b.shared("qkv", t.q_rows + 2 * t.kv_rows, act, t.layers)
     b.shared("attn", t.q_rows, act, t.layers)
-    b.shared("h", t.inter, act, t.layers)
+    b.shared("h", max(1, t.choices) * t.inter, act, t.layers)
+    if t.experts:
+        b.shared("scores", t.experts, "f32", t.layers)
+        b.shared("ids", t.choices, "i32", t.layers)
+        b.shared("shares", t.choices, "f32", t.layers)
     b.shared("cand", cand, "f32")
     b.add_buffer("logits", "plain", t.vocab, "f32")
     group = t.heads // t.kv_heads
@@ -269,6 +302,9 @@ def fused(t: Tiny) -> Program:
             ),
             (last,),
         )  # fmt: skip
+        if t.experts:
+            last = mixture(b, i, gate_up, res)
+            continue
         b.family(
             f"l{i}.gate_up",
             Gemv(
@@ -297,6 +333,39 @@ def fused(t: Tiny) -> Program:
     )  # fmt: skip
     b.family("argmax", Argmax(cand // 2, Ref("cand"), token, 1), ("lm_head",))
     return b.program
+
+
+def mixture(b: Builder, i: int, gate_up: Weight, res: Callable[[int], Ref]) -> str:
+    """The MLP of layer i with experts: router, choice, and both halves. Gives the last family."""
+    t, at, use, own = b.t, f"model.layers.{i}.", 2 * i + 1, f"l{i}."
+    norm, x = Weight(at + "post_attention_layernorm.weight"), Ref("x", 0, use)
+    scores, ids, shares, h = (Ref(name, 0, i) for name in ("scores", "ids", "shares", "h"))
+    router = Weight(at + "mlp.router.weight")
+    b.family(
+        own + "router", Gemv(t.experts, t.tile, t.hidden, router, x, scores, norm, t.eps),
+        (own + "o",),
+    )  # fmt: skip
+    b.family(
+        own + "topk", Topk(t.experts, t.choices, scores, ids, shares, t.normalize),
+        (own + "router",),
+    )  # fmt: skip
+    b.family(
+        own + "gate_up",
+        MoeGateUp(
+            t.choices * t.inter, t.tile, t.hidden, t.choices, t.experts, gate_up, ids, x, h, norm,
+            t.eps,
+        ),
+        (own + "o", own + "topk"),
+    )  # fmt: skip
+    b.family(
+        own + "down",
+        MoeDown(
+            t.hidden, t.tile, t.inter, t.choices, t.experts, Weight(at + "mlp.down_proj.weight"),
+            ids, shares, h, Ref("x", 0, use + 1), res(use), res(use + 1),
+        ),
+        (own + "topk", own + "gate_up"),
+    )  # fmt: skip
+    return own + "down"
 
 
 def pack(b: Builder, layer: int, name: str, sources: tuple[str, ...]) -> Weight:

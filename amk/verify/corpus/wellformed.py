@@ -19,9 +19,12 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    MoeDown,
+    MoeGateUp,
     Ref,
     RmsNorm,
     Rope,
+    Topk,
     WeightAccess,
 )
 from amk.ir.program import Pack, Program
@@ -68,6 +71,7 @@ def _problems(p: Program) -> Iterator[str]:
         yield "a counter overflows"
     if any(b.uses * STEPS > 2**32 for b in p.buffers.values()):
         yield "an epoch recurs"
+    yield from _chosen(p)
     yield from _ring(p)
 
 
@@ -98,6 +102,25 @@ def _pack(p: Program, pack: Pack) -> Iterator[str]:
         yield f"@{pack.name} is not what its sources are"
 
 
+def _chosen(p: Program) -> Iterator[str]:
+    """Nobody but a choice among few enough experts writes what is read as the id of one."""
+    run = {run.kernel for queue in p.queues for run in queue}
+    ids: dict[tuple[str, int, int], int] = {}
+    for k in (p.kernels[name] for name in run):
+        if isinstance(k, MoeGateUp | MoeDown):
+            for e in range(k.ids.offset, k.ids.offset + k.choices):
+                at = k.ids.buffer, k.ids.use, e
+                ids[at] = min(ids.get(at, k.experts), k.experts)
+    for name in run if ids else ():
+        k = p.kernels[name]
+        for a in k.accesses(0, k.grid):
+            if isinstance(a, Access) and a.write:
+                for e in range(a.lo, a.hi):
+                    experts = ids.get((a.buffer, a.use, e))
+                    if experts is not None and not (isinstance(k, Topk) and k.n <= experts):
+                        yield f"@{name} leaves @{a.buffer}[{e}], which is no expert of {experts}"
+
+
 def _operands(p: Program, k: Kernel) -> Iterator[str]:
     """Names, element types and shapes."""
     real = ("f32", "bf16")
@@ -125,6 +148,16 @@ def _operands(p: Program, k: Kernel) -> Iterator[str]:
             refs = [(k.a, real), (k.b, real), (k.out, real)]
         case Argmax():
             refs = [(k.x, ("f32",)), (k.out, ("i32",))]
+        case Topk():
+            refs = [(k.x, ("f32",)), (k.ids, ("i32",)), (k.weights, ("f32",))]
+        case MoeGateUp():
+            refs = [(k.ids, ("i32",)), (k.x, real), (k.out, real)]
+            each = 2 * k.n // k.choices
+            shapes = [(k.weight, (k.experts * each, k.k)), (k.norm, (k.k,))]
+        case MoeDown():
+            refs = [(k.ids, ("i32",)), (k.weights, ("f32",)), (k.x, real), (k.out, real)]
+            refs += [(k.res_in, ("f32",)), (k.res_out, ("f32",))]
+            shapes = [(k.weight, (k.experts * k.n, k.k))]
         case _:
             yield "is of no known kind"
     for ref, types in refs:

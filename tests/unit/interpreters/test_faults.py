@@ -17,6 +17,7 @@ from tests.unit.programs import Tiny, fused, unfused, weights
 FLAGGED = Tiny(sms=4)
 COUNTERS = Tiny(sms=4, sync="counters")
 SPLIT = Tiny(sms=4, splits=2, chunk=2)
+EXPERTS = Tiny(sms=4, sync="counters", experts=4, choices=2)
 
 
 def edited(p: Program, sm: int, index: int, change: Callable[[Run], Run]) -> Program:
@@ -42,9 +43,9 @@ def at(p: Program, sm: int, kernel: str) -> int:
     return next(i for i, run in enumerate(p.queues[sm]) if run.kernel == kernel)
 
 
-@pytest.mark.parametrize("t", [FLAGGED, COUNTERS, SPLIT, Tiny(dtype="bf16", sms=5)])
+@pytest.mark.parametrize("t", [FLAGGED, COUNTERS, SPLIT, Tiny(dtype="bf16", sms=5), EXPERTS])
 def test_correct_programs_have_no_fault(t: Tiny) -> None:
-    for build in (fused, unfused):
+    for build in (fused,) if t.experts else (fused, unfused):
         for sm in range(t.sms):
             assert search(build(t), sm) is None
 

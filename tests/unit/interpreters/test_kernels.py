@@ -17,7 +17,14 @@ SHAPES = [
     Tiny(rows=16, splits=3, chunk=2, tile=6, heads=6, head_dim=4),
     Tiny(rows=16, dtype="bf16", splits=2, chunk=4, kv_heads=1),
 ]
-PROGRAMS = [(t, build(t)) for t in SHAPES for build in (fused, unfused)]
+MIXTURES = [
+    Tiny(rows=16, experts=5, choices=2, inter=10),
+    Tiny(rows=16, dtype="bf16", experts=3, choices=3, inter=12, normalize=0),
+]
+PROGRAMS = [
+    *((t, build(t)) for t in SHAPES for build in (fused, unfused)),
+    *((t, fused(t)) for t in MIXTURES),
+]
 
 
 def storage(t: Tiny, program: Program) -> Storage:
@@ -27,6 +34,8 @@ def storage(t: Tiny, program: Program) -> Storage:
     for array in (*made.shared.values(), *made.keys.values(), *made.values.values()):
         array[:] = rng.standard_normal(array.shape)
     made.shared["token"][:] = 7
+    if t.experts:
+        made.shared["ids"][:] = rng.integers(0, t.experts, len(made.shared["ids"]))
     return made
 
 

@@ -24,6 +24,10 @@ CASES = [
     pytest.param(Tiny(splits=2, chunk=4, sms=4, tile=6, sync="counters"), fused, id="short-tiles"),
     pytest.param(Tiny(heads=6, kv_heads=3, head_dim=4, sms=1), fused, id="one-sm"),
     pytest.param(Tiny(bias=True, heads=6, head_dim=4, sms=4), unfused, id="unfused"),
+    pytest.param(Tiny(experts=4, choices=2, inter=20, sms=4), fused, id="experts"),
+    pytest.param(
+        Tiny(experts=6, choices=3, inter=14, normalize=0, sync="counters"), fused, id="shares"
+    ),
 ]
 
 
