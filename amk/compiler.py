@@ -100,11 +100,13 @@ def compile_model(
     max_context: int | None = None,
     arch: str = DEFAULT_ARCH,
     sync: str = "flags",
+    sampling: bool = False,
     started: Callable[[str], None] = lambda step: None,
 ) -> Compiled:
     """Lower a model through all levels and prove the result; `started` hears the name of each step.
 
-    `arch` sizes the ring; without `num_sms`, it also says how many SMs there are.
+    `arch` sizes the ring; without `num_sms`, it also says how many SMs there are. With `sampling`,
+    tokens are drawn as a launch says, instead of being the likeliest.
 
     Raises AmkError when the model cannot be compiled so, and when the proof fails.
     """
@@ -118,7 +120,8 @@ def compile_model(
         module = build_model(config, ELEMENTS[dtype], max_context)
     modules = {"model": module.clone()}
     ring_kb = target.shared // 1024 - RESERVED_KB
-    pipeline = f"{PIPELINE}{{num-sms={num_sms} sync={sync} ring-kb={ring_kb}}}"
+    drawn = " sampling=true" if sampling else ""
+    pipeline = f"{PIPELINE}{{num-sms={num_sms} sync={sync} ring-kb={ring_kb}{drawn}}}"
     modules |= _apply(pipeline, module, clock)
     excess = _excess_kb(program_of(modules["vm"]), target)
     if excess > 0:

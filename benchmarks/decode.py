@@ -28,6 +28,7 @@ from amk.compiler import compile_model
 from amk.frontends.hf.config import DecoderConfig, parse_config
 from amk.frontends.hf.presets import preset
 from amk.ir.program import Program
+from amk.tools.approve import Proof
 
 CEILING_GBPS = 4670
 """DRAM read ceiling of an H200, measured with plain 16-byte loads over 2.5 GB."""
@@ -150,7 +151,7 @@ def main() -> None:
         program.ring = replace(program.ring, **changes)
     compiled = time.perf_counter() - started
     weights = Weights(program)
-    with Session(program, weights) as session:
+    with Session(program, weights, approve=Proof.of(program).approve) as session:
         loaded = time.perf_counter() - started - compiled
         prompt = [(7 * i + 3) % config.vocab for i in range(first)]
         head = session.run(prompt, first).tokens if first else np.array([1])
@@ -177,7 +178,7 @@ def main() -> None:
                 guards=session.guards(),
             )
     if a.trace:
-        with Session(program, weights, trace=True) as session:
+        with Session(program, weights, approve=Proof.of(program).approve, trace=True) as session:
             session.run(prompt or [1], max(first, 1))
             session.run([1], 8, start=first)
             np.savez_compressed(a.trace, stamps=session.read_trace(8)[:, 4:7])

@@ -1,4 +1,4 @@
-"""Greedy decoding on anything that runs steps."""
+"""Decoding on anything that runs steps."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from amk.errors import AmkError
 from amk.ir.packs import F32
+from amk.ir.sampling import Sampling
 
 
 class Decoder:
@@ -21,6 +22,10 @@ class Decoder:
 
     def close(self) -> None:
         """Frees what the decoder holds besides host memory."""
+
+    def sample(self, sampling: Sampling) -> None:
+        """From now on the kernel `sample` draws so; it took the likeliest token before. Programs
+        without that kernel are not concerned."""
 
     def launch(self, token: int, pos: int, steps: int) -> list[int]:
         """Runs `steps` steps from position `pos` on, the first with `token`, each other with the

@@ -21,6 +21,7 @@ from amk.interpreters.storage import Outputs, Storage, Weights, refs
 from amk.ir.kernels import Access, Ref
 from amk.ir.packs import F32, round_bf16
 from amk.ir.program import Declarations, Program, Run, Wait
+from amk.ir.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,10 @@ class GreedyMemory:
             for b in program.buffers.values()
             if b.space == "flagged"
         }
+
+    @property
+    def sampling(self) -> Sampling:
+        return self.storage.sampling
 
     def fault(self, message: str) -> FaultError:
         return FaultError(Fault(self.sm, self.index, self.kernel, self.step, message))

@@ -26,18 +26,24 @@ from amk.ir.kernels import (
     Ref,
     RmsNorm,
     Rope,
+    Sample,
     Topk,
 )
 from amk.ir.packs import F32
+from amk.ir.sampling import Sampling, draw
 
 Rows = slice | NDArray[np.intp]
 """Rows of a KV cache: a slice of them, or their indices."""
 
 
 class Memory(Protocol):
-    """What a kernel function may touch. `pos` is the position of the step that it runs in."""
+    """What a kernel function may touch. `pos` is the position of the step that it runs in,
+    `sampling` what the launch says about drawing tokens."""
 
     pos: int
+
+    @property
+    def sampling(self) -> Sampling: ...
 
     def read(self, ref: Ref, lo: int, hi: int, previous: bool = False) -> F32:
         """Elements [lo, hi) from `ref` on; with `previous`, of the value of the step before."""
@@ -240,6 +246,11 @@ def argmax(k: Argmax, lo: int, hi: int, mem: Memory) -> None:
     mem.write(k.out, 0, 1, np.array([best], np.float32))
 
 
+def sample(k: Sample, lo: int, hi: int, mem: Memory) -> None:
+    token = draw(mem.read(k.x, 0, k.n), mem.sampling, mem.pos)
+    mem.write(k.out, 0, 1, np.array([token], np.float32))
+
+
 def topk(k: Topk, lo: int, hi: int, mem: Memory) -> None:
     x = mem.read(k.x, 0, k.n)
     ids = np.argsort(-x, kind="stable")[: k.choices]
@@ -292,6 +303,7 @@ EXECUTE: dict[type[Kernel], Callable[[Any, int, int, Memory], None]] = {
     Topk: topk,
     MoeGateUp: moe_gate_up,
     MoeDown: moe_down,
+    Sample: sample,
 }
 
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from amk.errors import AmkError
 from amk.interpreters.kernels import Rows
-from amk.ir.kernels import Argmax, Embed, Gemv, Kernel, Ref
+from amk.ir.kernels import Argmax, Embed, Gemv, Kernel, Ref, Sample
 from amk.ir.packs import F32, Immutables, round_to
 from amk.ir.program import Declarations
+from amk.ir.sampling import GREEDY, Sampling
 
 Weights = Callable[[str], F32]
 """Gives a checkpoint tensor in float32 by its name."""
@@ -35,6 +36,7 @@ class Storage:
 
     def __init__(self, program: Declarations, weights: Weights, copies: int) -> None:
         self.program = program
+        self.sampling: Sampling = GREEDY
         self.rows = min((c.rows for c in program.caches.values()), default=4096)
         self.immutable = Immutables(
             program.tensors, program.packs, program.ropes, weights, self.rows
@@ -87,14 +89,14 @@ class Outputs:
     def __init__(self, program: Declarations) -> None:
         kernels = list(program.kernels.values())
         self.token = next((k.token for k in kernels if isinstance(k, Embed)), None)
-        argmax = next((k for k in kernels if isinstance(k, Argmax)), None)
-        self.next = argmax.out if argmax else None
+        choice = next((k for k in kernels if isinstance(k, Argmax | Sample)), None)
+        self.next = choice.out if choice else None
         self.logits: tuple[Ref, int] | None = None
         for k in kernels:
             if isinstance(k, Gemv) and k.epilogue == "logits":
                 self.logits = k.out, k.n
-        if self.logits is None and argmax and not argmax.pairs:
-            self.logits = argmax.x, argmax.n
+        if self.logits is None and choice and not (isinstance(choice, Argmax) and choice.pairs):
+            self.logits = choice.x, choice.n
 
     def read_logits(self, storage: Storage) -> F32 | None:
         """The logits that the last step left, [vocab], or None when the program has none."""

@@ -11,6 +11,7 @@ from amk.interpreters.storage import Outputs, Storage, Weights
 from amk.ir.kernels import Access, AnyAccess, Kernel
 from amk.ir.packs import F32
 from amk.ir.program import Declarations
+from amk.ir.sampling import Sampling
 
 Tiles = list[tuple[int, int]]
 
@@ -47,6 +48,9 @@ class TaskInterpreter(Decoder):
         self.rng = random.Random(seed) if seed is not None else None
         self.families = [(name, k, stages(k)) for name, k in program.kernels.items()]
         self.steps = 0
+
+    def sample(self, sampling: Sampling) -> None:
+        self.storage.sampling = sampling
 
     def launch(self, token: int, pos: int, steps: int) -> list[int]:
         self.storage.check_step(token, pos, steps)

@@ -11,6 +11,7 @@ from amk.interpreters.kernels import Rows
 from amk.interpreters.storage import Storage
 from amk.ir.kernels import Access, AnyAccess, CacheAccess, Ref, WeightAccess
 from amk.ir.packs import F32, round_to
+from amk.ir.sampling import Sampling
 
 Key = tuple[str, ...]
 
@@ -41,6 +42,10 @@ class RecordingMemory:
     pos: int
     ranges: Ranges = field(default_factory=dict[Key, list[tuple[int, int]]])
     writes: list[Written] = field(default_factory=list[Written])
+
+    @property
+    def sampling(self) -> Sampling:
+        return self.storage.sampling
 
     def note(self, key: Key, lo: int, hi: int) -> None:
         self.ranges.setdefault(key, []).append((lo, hi))

@@ -8,6 +8,7 @@ from amk.interpreters.shadow import ShadowEngine
 from amk.interpreters.storage import Weights
 from amk.ir.packs import F32
 from amk.ir.program import Program
+from amk.ir.sampling import Sampling
 
 
 class VmInterpreter(Decoder):
@@ -39,6 +40,9 @@ class VmInterpreter(Decoder):
             if shadow
             else GreedyEngine(program, weights)
         )
+
+    def sample(self, sampling: Sampling) -> None:
+        self.engine.storage.sampling = sampling
 
     def launch(self, token: int, pos: int, steps: int) -> list[int]:
         return self.engine.launch(token, pos, steps)

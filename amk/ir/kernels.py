@@ -444,6 +444,27 @@ class Argmax(Kernel):
 
 
 @dataclass(frozen=True)
+class Sample(Kernel):
+    """The next token, drawn from `n` logits with the parameters of the launch (amk.ir.sampling);
+    for temperature 0 it is that of `Argmax`."""
+
+    mnemonic: ClassVar[str] = "sample"
+    n: int
+    x: Ref
+    out: Ref
+
+    positive: ClassVar[tuple[str, ...]] = ("n",)
+
+    @property
+    def grid(self) -> int:
+        return 1
+
+    def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
+        yield _read(self.x, 0, self.n)
+        yield _write(self.out, lo, hi)
+
+
+@dataclass(frozen=True)
 class Topk(Kernel):
     """The router of a mixture of experts: the `choices` largest of n logits, in falling order, the
     lowest index first on a tie.
@@ -576,6 +597,7 @@ KERNELS: dict[str, type[Kernel]] = {
         Rope,
         Binary,
         Argmax,
+        Sample,
         Topk,
         MoeGateUp,
         MoeDown,

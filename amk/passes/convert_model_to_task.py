@@ -40,6 +40,7 @@ from amk.ir.kernels import (
     Ref,
     RmsNorm,
     Rope,
+    Sample,
     Topk,
     Weight,
 )
@@ -62,13 +63,18 @@ SHORT = re.compile(
 
 @dataclass(frozen=True)
 class ConvertModelToTaskPass(ModulePass):
-    """Lower every model program of the module."""
+    """Lower every model program of the module.
+
+    With `sampling`, the next token is drawn from the logits by the kernel `sample`, whose
+    parameters a launch gives, instead of being the likeliest.
+    """
 
     name = "convert-model-to-task"
+    sampling: bool = False
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         for program in programs(op, model.ProgramOp):
-            lowered = _Lowering(program).run()
+            lowered = _Lowering(program, self.sampling).run()
             new = task.ProgramOp(lowered.name, declarations(program) + task.task_ops(lowered))
             replace_program(op, program, new)
 
@@ -83,6 +89,7 @@ def family_name(of: str) -> str:
 @dataclass
 class _Lowering:
     source: model.ProgramOp
+    sampling: bool
     out: TaskProgram = field(init=False)
     refs: dict[SSAValue, Ref] = field(default_factory=dict[SSAValue, Ref])
     residuals: dict[SSAValue, Ref] = field(default_factory=dict[SSAValue, Ref])
@@ -199,7 +206,9 @@ class _Lowering:
                 self.family(name, Binary(model.extent(op.out), SLOT_ROWS, kind, a, b, out))
             case model.ArgmaxOp():
                 self.refs[op.out] = Ref("token")
-                self.family("argmax", Argmax(model.extent(op.x), self.refs[op.x], Ref("token")))
+                kernel = Sample if self.sampling else Argmax
+                choice = kernel(model.extent(op.x), self.refs[op.x], Ref("token"))
+                self.family(kernel.mnemonic, choice)
             case model.TopkOp():
                 name = self.name_of(op)
                 ids = self.buffer(f"{name}.ids", model.extent(op.ids), "i32")
@@ -256,7 +265,10 @@ class _Lowering:
         self.family(name, Gemv(n, SLOT_ROWS, k, weight, x, ref, **fields))  # pyright: ignore[reportArgumentType]
         if isinstance(op, model.LmHeadOp):
             tiles = -(-n // SLOT_ROWS)
-            self.family("argmax", Argmax(tiles, Ref("lm_head.pairs"), Ref("token"), 1))
+            if self.sampling:
+                self.family("sample", Sample(n, ref, Ref("token")))
+            else:
+                self.family("argmax", Argmax(tiles, Ref("lm_head.pairs"), Ref("token"), 1))
 
     def moe_gate_up(self, op: model.MoeGateUpOp) -> None:
         name = self.name_of(op, op.weight)

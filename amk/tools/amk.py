@@ -150,6 +150,7 @@ def compile(
 @app.command(
     epilog=_examples(
         'amk generate smollm2 --prompt "The capital of France is" --max-tokens 32 --verify',
+        'amk generate smollm2 --prompt "Once" --temperature 0.8 --top-p 0.95 --seed 7',
         "amk generate random:tinyllama-1.1b --prompt-ids 1,2,3 --max-tokens 4 --json",
     )
 )
@@ -164,16 +165,33 @@ def generate(
     dtype: DtypeOption = None,
     num_sms: SmsOption = None,
     sync: SyncOption = Sync.flags,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Draw tokens at this temperature; 0 takes the likeliest."),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Draw from this many of the likeliest tokens.")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Draw from the fewest tokens whose probabilities reach this sum."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the draw: the same seed, the same tokens.")
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option("--verify", help="Compare with the greedy tokens of Hugging Face in fp32."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Compile MODEL, prove the schedule, run the compiled program, and print what it generates."""
+    """Compile MODEL, prove the schedule, run the compiled program, and print what it generates.
+
+    Without a word on how to draw tokens, each is the likeliest.
+    """
     from amk.tools.console import results
     from amk.tools.devices import DEVICES
-    from amk.tools.generate import generate_tokens
+    from amk.tools.generate import generate_tokens, parse_sampling
 
     with results() as out:
         ok = generate_tokens(
@@ -188,6 +206,7 @@ def generate(
             verify=verify,
             out=out,
             as_json=json,
+            sampling=parse_sampling(temperature, top_k, top_p, seed),
         )
     if not ok:
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ from rich.table import Table
 from amk.compiler import compile_model
 from amk.errors import AmkError
 from amk.frontends.hf.source import open_model
+from amk.tools.approve import Proof
 from amk.tools.console import Result, Steps
 from amk.tools.prompt import check_count
 
@@ -107,7 +108,13 @@ def bench(
             tensors = gpu_tensors(model, dtype, step.describe)
         drawn = perf_counter()
         with steps.step("loading") as step:
-            session = Session(program, for_session(tensors))
+            proof = Proof.of(program)
+            session = Session(
+                program,
+                for_session(tensors),
+                approve=proof.approve,
+                certificate_hash=proof.sha256,
+            )
         loaded = perf_counter()
         with session, steps.step("measuring") as step:
             found = Bench(model, dtype, program, tensors, session, ceiling, step.describe).run(
@@ -116,7 +123,7 @@ def bench(
         if trace:
             with steps.step("tracing"):
                 prompt = prompt_of(model.config, min(contexts[0], LONGEST_TRACED))
-                write_trace(program, tensors, prompt, trace, ceiling)
+                write_trace(program, tensors, prompt, trace, ceiling, proof.approve)
     return {
         "model": name,
         "device": gpu.name,

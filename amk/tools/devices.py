@@ -33,8 +33,10 @@ def _gpu() -> tuple[str, int | None]:
 
 def _on_gpu(program: Program, weights: Weights) -> Decoder:
     from amk.backends.cuda.decoder import CudaDecoder
+    from amk.tools.approve import Proof
 
-    return CudaDecoder(program, weights)
+    proof = Proof.of(program)
+    return CudaDecoder(program, weights, approve=proof.approve, certificate_hash=proof.sha256)
 
 
 DEVICES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from time import perf_counter
 from typing import Any, TextIO
 
@@ -15,9 +16,25 @@ from amk.errors import AmkError
 from amk.frontends.hf.source import Model, open_model
 from amk.interpreters.storage import Weights
 from amk.ir.packs import F32
+from amk.ir.sampling import Sampling
 from amk.tools.console import Result, Steps, finish
 from amk.tools.devices import DEVICES
 from amk.tools.prompt import check_count, parse_ids
+
+
+def parse_sampling(
+    temperature: float | None, top_k: int | None, top_p: float | None, seed: int | None
+) -> Sampling | None:
+    """How to draw tokens; None, greedily, where nothing is asked for. The temperature is 1 where
+    only something else is. Raises AmkError."""
+    if temperature is top_k is top_p is seed is None:
+        return None
+    return Sampling(
+        temperature=1.0 if temperature is None else temperature,
+        top_k=top_k or 0,
+        top_p=1.0 if top_p is None else top_p,
+        seed=seed or 0,
+    )
 
 
 class Stream:
@@ -57,8 +74,10 @@ def generate_tokens(
     verify: bool,
     out: TextIO,
     as_json: bool,
+    sampling: Sampling | None = None,
 ) -> bool:
-    """Generate from a model and print the result to `out`; for a person, text as it comes.
+    """Generate from a model and print the result to `out`; for a person, text as it comes. Tokens
+    are drawn as `sampling` says, or else the likeliest.
 
     Returns whether the tokens are Hugging Face's, True when `verify` is off. Raises AmkError.
     """
@@ -67,6 +86,8 @@ def generate_tokens(
         raise AmkError("--prompt, --prompt-ids: give one of them")
     if prompt is not None and not prompt.strip():
         raise AmkError("--prompt: prompt is empty")
+    if verify and sampling and sampling.temperature > 0:
+        raise AmkError("--verify: Hugging Face's greedy tokens are no measure of drawn ones")
     given = None if prompt_ids is None else parse_ids(prompt_ids)
 
     arch, sms = DEVICES[device].machine()
@@ -87,6 +108,7 @@ def generate_tokens(
             max_context=length,
             arch=arch,
             sync=sync,
+            sampling=sampling is not None,
             started=step.describe,
         )
     stream = Stream(tokenizer, ids)
@@ -105,6 +127,8 @@ def generate_tokens(
                 print(stream.push(token), end="", file=out, flush=True)
 
         decoder = DEVICES[device].decoder(compiled.program, counted(model.weight, step.advance))
+        if sampling:
+            decoder.sample(sampling)
         tokens = decoder.generate(ids, max_tokens, model.config.eos, token_made)
         decoder.close()
     if not as_json:
@@ -114,6 +138,7 @@ def generate_tokens(
         "device": device,
         "dtype": dtype,
         "num_sms": len(compiled.program.queues),
+        "sampling": asdict(sampling) if sampling else None,
         "prompt_tokens": ids,
         "tokens": tokens,
         "text": tokenizer.decode(tokens, skip_special_tokens=True) if tokenizer else None,

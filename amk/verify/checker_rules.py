@@ -28,6 +28,7 @@ from amk.ir.kernels import (
     Ref,
     RmsNorm,
     Rope,
+    Sample,
     Topk,
     Weight,
 )
@@ -98,7 +99,7 @@ def check_declarations(p: Program) -> None:
             if isinstance(value, Ref):
                 b = p.buffers.get(value.buffer)
                 allowed = TYPES.get(f.name, {"f32", "bf16"})
-                if isinstance(k, Argmax):
+                if isinstance(k, Argmax | Sample):
                     allowed = {"f32"} if f.name == "x" else {"i32"}
                 elif isinstance(k, Topk) and f.name == "x":
                     allowed = {"f32"}

@@ -31,6 +31,7 @@ from amk.ir.kernels import (
     Ref,
     RmsNorm,
     Rope,
+    Sample,
     Topk,
     Weight,
 )
@@ -54,6 +55,7 @@ TYPES: dict[type[Kernel], dict[str, tuple[str, ...]]] = {
     Topk: {"x": ("f32",), "ids": ("i32",), "weights": ("f32",)},
     MoeGateUp: {"ids": ("i32",)},
     MoeDown: {"ids": ("i32",), "weights": ("f32",), "res_in": ("f32",), "res_out": ("f32",)},
+    Sample: {"x": ("f32",), "out": ("i32",)},
 }
 """Element types that an operand may have; float types where a kernel is not named."""
 

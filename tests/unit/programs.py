@@ -26,6 +26,7 @@ from amk.ir.kernels import (
     Ref,
     RmsNorm,
     Rope,
+    Sample,
     Topk,
     Weight,
 )
@@ -69,6 +70,7 @@ class Tiny:
     normalize: int = 1
     eps: float = 1e-5
     theta: float = 10000.0
+    sampling: bool = False
 
     @property
     def q_rows(self) -> int:
@@ -248,7 +250,10 @@ def fused(t: Tiny) -> Program:
         b.shared("ids", t.choices, "i32", t.layers)
         b.shared("shares", t.choices, "f32", t.layers)
     b.shared("cand", cand, "f32")
-    b.add_buffer("logits", "plain", t.vocab, "f32")
+    if t.sampling:
+        b.shared("logits", t.vocab)
+    else:
+        b.add_buffer("logits", "plain", t.vocab, "f32")
     group = t.heads // t.kv_heads
     if t.splits > 1:
         size = group * (t.head_dim + 2)
@@ -331,7 +336,10 @@ def fused(t: Tiny) -> Program:
         ),
         (last,),
     )  # fmt: skip
-    b.family("argmax", Argmax(cand // 2, Ref("cand"), token, 1), ("lm_head",))
+    if t.sampling:
+        b.family("sample", Sample(t.vocab, Ref("logits"), token), ("lm_head",))
+    else:
+        b.family("argmax", Argmax(cand // 2, Ref("cand"), token, 1), ("lm_head",))
     return b.program
 
 

@@ -22,7 +22,7 @@ import torch
 from amk.backends.cuda.baselines import Reference, System, Timed, make_baseline
 from amk.backends.cuda.decoder import logits_buffer
 from amk.backends.cuda.fidelity import LIMITS, Fidelity
-from amk.backends.cuda.launch import Session
+from amk.backends.cuda.launch import Approve, Session
 from amk.errors import AmkError
 from amk.frontends.hf.config import DecoderConfig, tensor_shapes
 from amk.frontends.hf.random_weights import RandomWeights
@@ -106,7 +106,7 @@ class Megakernel:
         self.logits_name = name
 
     def fill(self, prompt: Sequence[int]) -> Timed:
-        """Feeds a prompt from position 0; its tokens are what the model would choose at each."""
+        """Feeds a prompt from position 0; its last token is what the model chooses behind it."""
         result = self.session.run(prompt, len(prompt))
         return Timed([int(t) for t in result.tokens], result.microseconds)
 
@@ -276,11 +276,12 @@ def write_trace(
     prompt: Sequence[int],
     path: Path,
     ceiling: float,
+    approve: Approve,
     steps: int = 4,
 ) -> None:
     """Runs a traced build for `steps` steps behind `prompt` and writes its timeline to `path`, for
     ui.perfetto.dev."""
-    with Session(program, for_session(tensors), trace=True) as session:
+    with Session(program, for_session(tensors), approve=approve, trace=True) as session:
         first = [int(session.run(prompt, len(prompt)).tokens[-1])]
         for _ in range(2):  # the second launch finds everything warm
             session.run(first, steps, start=len(prompt))

@@ -25,6 +25,7 @@ from amk.ir.kernels import (
     RmsNorm,
     Rope,
     RowKernel,
+    Sample,
     ceil_div,
 )
 from amk.ir.program import DTYPES, SLOT_ROWS, Buffer, Run
@@ -42,10 +43,14 @@ TEMPLATES: dict[type[Kernel], str] = {
     Gemv: "Gemv",
     RmsNorm: "RmsNorm",
     Rope: "Rope",
+    Sample: "Sample",
 }
 MAX_USES = 1 << 16
 KV_BUFFERS, KV_BYTES = 5, 4096
 """Buffers for rows of the caches, and the bytes of one."""
+
+SAMPLE_STAGE = 2 * 2048 * 4 + 16
+"""Bytes of the histogram of `sample`, and of what is found in it."""
 
 MAX_GROUP = 16
 """Query heads of one attention tile."""
@@ -399,8 +404,14 @@ class Coder:
         record = [*self.place(k.a), *self.place(k.b), *self.place(k.out)]
         return Code("Binary", constants, types, self.stage_rows(name, k)), record
 
-    def _argmax(self, name: str, k: Argmax) -> tuple[Code, list[int]]:
+    def _sample(self, name: str, k: Sample) -> tuple[Code, list[int]]:
         self.whole_units(name, k.x, 0)
+        types = (("X", self.operand(k.x)), ("Out", self.operand(k.out)))
+        code = Code("Sample", (("int N", str(k.n)),), types, SAMPLE_STAGE)
+        return code, [*self.place(k.x), *self.place(k.out)]
+
+    def _argmax(self, name: str, k: Argmax) -> tuple[Code, list[int]]:
+        self.whole_units(name, k.x, 0 if k.pairs or self.buffer(k.x).space != "flagged" else k.n)
         constants = (("int N", str(k.n)), ("bool PAIRS", boolean(bool(k.pairs))))
         types = (("X", self.operand(k.x)), ("Out", self.operand(k.out)))
         return Code("Argmax", constants, types, 0), [*self.place(k.x), *self.place(k.out)]

@@ -8,30 +8,39 @@ from threading import Event, Thread
 from time import sleep
 from typing import Any
 
-from amk.backends.cuda.launch import Session
+from amk.backends.cuda.launch import MOST_EOS, Approve, Session
 from amk.backends.cuda.pack import Weights
 from amk.errors import AmkError
 from amk.interpreters.decoder import Decoder
 from amk.ir.kernels import Gemv
 from amk.ir.packs import F32
 from amk.ir.program import Program
+from amk.ir.sampling import Sampling
 
 POLL_SECONDS = 1e-4
 """How often the host looks for tokens of a launch that is under way."""
 
-MOST_EOS = 4
-"""End-of-text tokens that the kernel itself looks for; with more, the host does."""
-
 
 class CudaDecoder(Decoder):
-    """Runs a vm program on the GPU. Raises AmkError where it does not fit, or a launch hangs."""
+    """Runs a vm program that `approve` has nothing against on the GPU. Raises AmkError where it
+    does not fit, or a launch hangs."""
 
-    def __init__(self, program: Program, weights: Weights) -> None:
-        self.session = Session(program, weights)
+    def __init__(
+        self,
+        program: Program,
+        weights: Weights,
+        *,
+        approve: Approve | None,
+        certificate_hash: str = "",
+    ) -> None:
+        self.session = Session(program, weights, approve=approve, certificate_hash=certificate_hash)
         self.logits_name = logits_buffer(program)
 
     def close(self) -> None:
         self.session.close()
+
+    def sample(self, sampling: Sampling) -> None:
+        self.session.sampling = sampling
 
     def launch(self, token: int, pos: int, steps: int) -> list[int]:
         result = self.session.run([token], steps, start=pos)
@@ -66,7 +75,7 @@ class CudaDecoder(Decoder):
                     made,
                     max_tokens - 1,
                     start=len(prompt),
-                    eos=stop if len(stop) <= MOST_EOS else (),
+                    eos=stop if len(stop) <= MOST_EOS else (),  # else the host looks for them
                 )
             self.us_per_token = rest.microseconds / len(rest.tokens)
             made += until([int(t) for t in rest.tokens], stop)

@@ -12,13 +12,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 
-from amk.backends.cuda.codes import FIELDS, KV_BUFFERS, KV_BYTES, TEMPLATES, Code, Coder, Ending
-from amk.backends.cuda.layout import Layout, align, plan
+from amk.backends.cuda.codes import (
+    FIELDS,
+    KV_BUFFERS,
+    KV_BYTES,
+    TEMPLATES,
+    Code,
+    Coder,
+    Ending,
+    boolean,
+)
+from amk.backends.cuda.layout import Layout, align, gemvs, plan
 from amk.backends.cuda.target import Target
 from amk.errors import AmkError
+from amk.ir.kernels import Argmax, Sample
 from amk.ir.program import Program
 
-RUNTIME = ("base", "watchdog", "operands", "ring", "counters", "reduce", "mma", "trace")
+RUNTIME = ("base", "watchdog", "operands", "ring", "counters", "reduce", "mma", "trace", "token")
 ENTRY_BYTES = 80
 LEAD = 8
 """Row blocks that consumers may run ahead of the warps that finish them."""
@@ -32,6 +42,7 @@ HEADERS = {
     "Gemv": "gemv",
     "RmsNorm": "rms_norm",
     "Rope": "rope",
+    "Sample": "sample",
 }
 
 
@@ -140,6 +151,21 @@ def emit(
     threads = 32 * (layout.ring.consumers + 1 + FINISHERS)
     source = "\n".join(part for part in parts if part)
     return Emitted(source, layout, shared.size, threads, instructions)
+
+
+def chooses(program: Program) -> bool:
+    """Whether a kernel of the program chooses the next token."""
+    return any(isinstance(k, Argmax | Sample) for k in program.kernels.values())
+
+
+def skips(layout: Layout) -> bool:
+    """Whether steps whose next token is given can do without the language-model head: on every SM
+    it must be the end of the stream."""
+    heads = {name for name, k in gemvs(layout.program).items() if k.epilogue == "logits"}
+    queues = zip(layout.program.queues, layout.streams, strict=True)
+    return bool(heads) and all(
+        stream.head > 0 for queue, stream in queues if any(run.kernel in heads for run in queue)
+    )
 
 
 def shared_gemv(code: Code) -> bool:
@@ -257,6 +283,9 @@ def _constants(
         f"#define AMK_COUNTERS {int(counters)}",
         f"#define TRACE {int(trace)}",
         "",
+        "/// Whether tokens are chosen, and whether the head is left out where they are given.",
+        f"constexpr bool TOKENS = {boolean(chooses(layout.program))};",
+        f"constexpr bool SKIPS = {boolean(skips(layout))};",
         *(f"[[maybe_unused]] constexpr int {name} = {value};" for name, value in values.items()),
         f"using Streamed = {'__nv_bfloat16' if layout.streamed == 'bf16' else 'float'};",
     ]
@@ -282,7 +311,11 @@ def _tables(layout: Layout, records: list[list[int]], counters: bool) -> str:
     streams: list[list[int]] = []
     for queue, stream in zip(program.queues, layout.streams, strict=True):
         slots = stream.slots + stream.padding
-        streams.append([stream.at // 16, slots, stream.padding, len(queue), len(rows)])
+        given = stream.slots - stream.head * skips(layout)
+        rest = -given % layout.ring.consumers
+        streams.append(
+            [stream.at // 16, slots, stream.padding, given + rest, rest, len(queue), len(rows)]
+        )
         for run in queue:
             at = 0
             if run.waits or run.signals:
@@ -305,8 +338,10 @@ def _tables(layout: Layout, records: list[list[int]], counters: bool) -> str:
         _table("unsigned", "OPS", records, columns=FIELDS),
         "/// The queues: kernel and code << 20, tiles lo and hi, place of its counters in EVENTS.",
         _table("unsigned", "QUEUES", rows, columns=4),
-        "struct Stream {\n  unsigned from, slots, padding, instructions, queue;\n};",
-        "/// Per SM its weight stream (in units of 16 bytes), slots a step, and queue.",
+        "struct Stream {\n  unsigned from, slots, padding, slots_given, padding_given;\n"
+        "  unsigned instructions, queue;\n};",
+        "/// Per SM its weight stream (in units of 16 bytes), slots a step (and in one whose next\n"
+        "/// token is given), and queue.",
         _table("Stream", "STREAMS", streams, flat=True),
         "struct RopeRow {\n  unsigned from, pairs, at;\n};",
         _table("RopeRow", "ROPE_ROWS", ropes or [[0, 0, 0]], flat=True),

@@ -18,15 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amk.backends.cuda.driver import bindings, check, pycuda
-from amk.backends.cuda.emit import Emitted, emit
-from amk.backends.cuda.layout import max_rows
+from amk.backends.cuda.emit import Emitted, chooses, emit
+from amk.backends.cuda.layout import Layout, max_rows
 from amk.backends.cuda.nvcc import compile_cubin
 from amk.backends.cuda.pack import Weights, broken_guards, guarded, pack_fixed, pack_streams
 from amk.backends.cuda.target import Target, target_of_device
 from amk.errors import AmkError
-from amk.ir.kernels import Argmax, Gemv
+from amk.ir.digest import program_digest
+from amk.ir.kernels import Gemv
 from amk.ir.packs import F32
 from amk.ir.program import DTYPES, Program
+from amk.ir.sampling import GREEDY
 
 PATIENCE = 5_000_000
 """Polls that one wait may take before the watchdog ends the launch: about 2 s."""
@@ -48,6 +50,10 @@ class Args(ctypes.Structure):
         ("out", ctypes.c_void_p),
         ("report", ctypes.c_void_p),
         ("trace", ctypes.c_void_p),
+        ("seed", ctypes.c_uint64),
+        ("inverse_temperature", ctypes.c_float),
+        ("top_k", ctypes.c_uint32),
+        ("top_p_cut", ctypes.c_uint32),
         ("prompt_length", ctypes.c_int32),
         ("steps", ctypes.c_int32),
         ("start", ctypes.c_int32),
@@ -57,26 +63,89 @@ class Args(ctypes.Structure):
     )
 
 
+Approve = Callable[[Program], str | None]
+"""Says why a program must not be launched; None if it may."""
+
+UNLOADABLE = (200, 209, 218, 222)
+"""Errors of a driver that cannot make sense of a cubin: invalid image, no binary for this GPU,
+invalid PTX, unsupported version."""
+
+MOST_EOS = 4
+"""End-of-text tokens that the kernel looks for."""
+
+
 class Stuck(AmkError):
     """The watchdog ended a launch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one launch did: the token chosen in each step, and its time on the device in
-    microseconds."""
+    """What one launch did: the token chosen in each step (none, and any number in its place, where
+    the next token was given), and its time on the device in microseconds."""
 
     tokens: NDArray[np.int32]
     microseconds: float
 
 
+def check_sms(program: Program, gpu: str, sms: int) -> None:
+    """Raises AmkError unless a GPU with `sms` SMs can hold a block for every queue."""
+    if len(program.queues) > sms:
+        raise AmkError(
+            f"program '{program.name}' is scheduled for {len(program.queues)} SMs, "
+            f"{gpu} has {sms}: compile with --num-sms {sms}"
+        )
+
+
+def check_shared(program: Program, need: int, gpu: str, most: int) -> None:
+    """Raises AmkError unless a block of `gpu` may take `need` bytes of shared memory."""
+    if need > most:
+        raise AmkError(
+            f"program '{program.name}' needs {need} bytes of shared memory per SM, "
+            f"{gpu} has {most}: plan a ring of fewer or smaller slots"
+        )
+
+
+def check_memory(program: Program, layout: Layout, free: int) -> None:
+    """Raises AmkError unless `free` bytes of GPU memory are enough."""
+    need = layout.stream_bytes + layout.fixed.size + layout.words.size + layout.caches.size
+    if need > free:
+        raise AmkError(
+            f"program '{program.name}' needs {need / 1e9:.2f} GB of GPU memory, "
+            f"{free / 1e9:.2f} GB are free"
+        )
+
+
+def check_run(prompt: Sequence[int], steps: int, start: int, eos: Sequence[int], rows: int) -> None:
+    """Raises AmkError unless a program with caches of `rows` rows can run so."""
+    if not prompt:
+        raise AmkError("prompt is empty")
+    if steps < 1 or start < 0 or start + steps > rows:
+        raise AmkError(
+            f"positions {start} to {start + steps - 1} do not fit a cache of {rows} rows: "
+            "compile with a larger --max-context"
+        )
+    if len(eos) > MOST_EOS:
+        raise AmkError(f"at most {MOST_EOS} end-of-text tokens are supported, got {len(eos)}")
+
+
+def unloadable(path: Path, target: Target, driver: int) -> str:
+    """Why a cubin cannot be loaded, in one line; `driver` is the CUDA version of the driver as CUDA
+    counts (13000 is 13.0)."""
+    return (
+        f"the driver (CUDA {driver // 1000}.{driver % 1000 // 10}) cannot load {path.name} for "
+        f"{target.name}: update the driver, or set NVCC to an nvcc that is no newer than it"
+    )
+
+
 class Session:
     """A program with its weights on a GPU.
 
-    `weights(name)` gives each checkpoint tensor (see `pack.Weights`). `approve`, when given, must
-    return None for the program to be launched, else the reason why not: this is where the
-    certificate is checked. Raises AmkError when the program is not approved, or does not fit the
-    device.
+    `weights(name)` gives each checkpoint tensor (see `pack.Weights`). `approve` must return None
+    for the program to be launched, else the reason why not: this is where the certificate is
+    checked. Only a test that wants to see a bad program fail passes None for it. Raises AmkError
+    when the program is not approved, or does not fit the device.
+
+    `sampling` is what launches draw tokens with, where the program has the kernel `sample`.
     """
 
     def __init__(
@@ -84,9 +153,8 @@ class Session:
         program: Program,
         weights: Weights,
         *,
+        approve: Approve | None,
         device: int = 0,
-        approve: Callable[[Program], str | None] | None = None,
-        program_hash: str = "",
         certificate_hash: str = "",
         trace: bool = False,
         patience: int = PATIENCE,
@@ -97,26 +165,32 @@ class Session:
         if reason:
             raise AmkError(f"program '{program.name}' is not launched: {reason}")
         self.program, self.patience = program, patience
+        self.sampling = GREEDY
         self.driver = pycuda()
         self.cuda = bindings()
         gpu = self.driver.Device(device)
         self.sms = len(program.queues)
         self.target: Target = target_of_device(*gpu.compute_capability())
-        self._check_device(gpu)
+        attribute = self.driver.device_attribute
+        sms = gpu.get_attribute(attribute.MULTIPROCESSOR_COUNT)
+        check_sms(program, gpu.name(), sms)
         self.emitted: Emitted = emit(
             program,
             target=self.target,
-            program_hash=program_hash,
+            program_hash=program_digest(program),
             certificate_hash=certificate_hash,
             trace=trace,
         )
+        most = gpu.get_attribute(attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+        check_shared(program, self.emitted.shared, gpu.name(), most)
         self.layout = self.emitted.layout
         self.taken: list[Any] = []
         self.library: Any = None
         self.context: Any = gpu.retain_primary_context()
         self.context.push()
         try:
-            self._check_memory()
+            free, _ = self.driver.mem_get_info()
+            check_memory(program, self.layout, free)
             path = cubin or compile_cubin(self.emitted.source, self.target)
             self._load(path)
             self._allocate(weights, progress, trace)
@@ -128,30 +202,14 @@ class Session:
         finally:
             self.context.pop()
 
-    # --- set-up
-
-    def _check_device(self, gpu: Any) -> None:
-        attribute = self.driver.device_attribute
-        have = gpu.get_attribute(attribute.MULTIPROCESSOR_COUNT)
-        if self.sms > have:
-            raise AmkError(
-                f"program '{self.program.name}' is scheduled for {self.sms} SMs, "
-                f"{gpu.name()} has {have}: compile with --num-sms {have}"
-            )
-
-    def _check_memory(self) -> None:
-        layout = self.layout
-        need = layout.stream_bytes + layout.fixed.size + layout.words.size + layout.caches.size
-        free, _ = self.driver.mem_get_info()
-        if need > free:
-            raise AmkError(
-                f"program '{self.program.name}' needs {need / 1e9:.2f} GB of GPU memory, "
-                f"{free / 1e9:.2f} GB are free"
-            )
+    # Set-up
 
     def _load(self, path: Path) -> None:
         cuda = self.cuda
-        self.library = check(cuda.cuLibraryLoadFromFile(str(path).encode(), [], [], 0, [], [], 0))
+        loaded = cuda.cuLibraryLoadFromFile(str(path).encode(), [], [], 0, [], [], 0)
+        if int(loaded[0]) in UNLOADABLE:
+            raise AmkError(unloadable(path, self.target, self.driver.get_driver_version()))
+        self.library = check(loaded)
         self.kernel = self._function("amk_kernel")
         maximum = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         check(cuda.cuFuncSetAttribute(self.kernel, maximum, self.emitted.shared))
@@ -218,19 +276,14 @@ class Session:
         Ends early behind an end-of-text token chosen after the prompt. Raises AmkError for bad
         lengths, Stuck when the watchdog fired; the session then is reset.
         """
-        if not prompt:
-            raise AmkError("the prompt is empty")
-        if steps < 1 or start < 0 or start + steps > self.rows:
-            raise AmkError(
-                f"positions {start} to {start + steps - 1} do not fit a cache of {self.rows} rows"
-            )
-        if len(eos) > 4:
-            raise AmkError(f"at most 4 end-of-text tokens are supported, got {len(eos)}")
+        check_run(prompt, steps, start, eos, self.rows)
         self.context.push()
         try:
             if self.turn + steps >= MAX_TURNS // self._most_uses():
                 self.reset()
-            return self._run(list(prompt[:steps]), steps, start, [*eos, *[-1] * (4 - len(eos))])
+            return self._run(
+                list(prompt[:steps]), steps, start, [*eos, *[-1] * (MOST_EOS - len(eos))]
+            )
         finally:
             self.context.pop()
 
@@ -251,6 +304,10 @@ class Session:
             out=int(self.shown.base.get_device_pointer()),
             report=int(self.report),
             trace=int(self.trace) if self.trace else 0,
+            seed=self.sampling.seed,
+            inverse_temperature=self.sampling.inverse,
+            top_k=self.sampling.top_k,
+            top_p_cut=self.sampling.cut,
             prompt_length=len(prompt),
             steps=steps,
             start=start,
@@ -275,13 +332,10 @@ class Session:
         written = (words >> np.uint64(32)) == np.arange(1, steps + 1, dtype=np.uint64) + np.uint64(
             self.turn
         )
-        done = int(written.sum()) if self._has_argmax() else steps
+        done = int(written.sum()) if chooses(self.program) else steps
         self.turn += done
         tokens = (words[:done] & np.uint64(0xFFFFFFFF)).astype(np.int32)
         return Result(tokens, float(first.time_till(last)) * 1e3)
-
-    def _has_argmax(self) -> bool:
-        return any(isinstance(k, Argmax) for k in self.program.kernels.values())
 
     def _check_report(self) -> None:
         reports = np.empty((self.sms, 4), np.uint32)
@@ -313,7 +367,7 @@ class Session:
     def generate(
         self, prompt: Sequence[int], max_tokens: int, eos: Sequence[int] = ()
     ) -> list[int]:
-        """Greedy continuation of `prompt`: at most `max_tokens` tokens, in one launch."""
+        """Continuation of `prompt`: at most `max_tokens` tokens, in one launch."""
         if max_tokens < 1:
             return []
         result = self.run(prompt, len(prompt) + max_tokens - 1, eos=eos)

@@ -60,11 +60,13 @@ class Arena:
 @dataclass(frozen=True, slots=True)
 class Stream:
     """What one SM streams in a step: `slots` slots from byte `at` of the packed weights, then
-    `padding` empty ones, so that every step starts with the first consumer warp."""
+    `padding` empty ones, so that every step starts with the first consumer warp. The last `head`
+    slots are those of the language-model head, 0 where another matrix follows it."""
 
     at: int
     slots: int
     padding: int
+    head: int = 0
 
 
 @dataclass
@@ -169,14 +171,17 @@ def plan(program: Program) -> Layout:
     at = 0
     families = gemvs(program)
     for queue in program.queues:
-        slots = sum(
-            ceil_div(hi - lo, SLOT_ROWS) * layout.slices(families[run.kernel].k)
-            for run in queue
-            if run.kernel in families
-            for lo, hi in [families[run.kernel].rows(run.lo, run.hi)]
-        )
+        slots = head = 0
+        for run in queue:
+            if run.kernel not in families:
+                continue
+            kernel = families[run.kernel]
+            lo, hi = kernel.rows(run.lo, run.hi)
+            more = ceil_div(hi - lo, SLOT_ROWS) * layout.slices(kernel.k)
+            head = head + more if kernel.epilogue == "logits" else 0
+            slots += more
         padding = -slots % ring.consumers
-        layout.streams.append(Stream(at, slots, padding))
+        layout.streams.append(Stream(at, slots, padding, head))
         at += (slots + padding) * layout.slot_bytes
     layout.local_rows = [_touched(program, local, s) for s in range(len(program.queues))]
     return layout

@@ -24,6 +24,7 @@ from amk.ir.kernels import (
     Ref,
     RmsNorm,
     Rope,
+    Sample,
     Topk,
     WeightAccess,
 )
@@ -146,7 +147,7 @@ def _operands(p: Program, k: Kernel) -> Iterator[str]:
             refs, tables = [(k.x, real), (k.out, real)], [(k.rope, k.head_dim)]
         case Binary():
             refs = [(k.a, real), (k.b, real), (k.out, real)]
-        case Argmax():
+        case Argmax() | Sample():
             refs = [(k.x, ("f32",)), (k.out, ("i32",))]
         case Topk():
             refs = [(k.x, ("f32",)), (k.ids, ("i32",)), (k.weights, ("f32",))]

@@ -13,6 +13,7 @@ from amk.backends.cuda.launch import Session, Stuck
 from amk.interpreters.vm import VmInterpreter
 from amk.ir.packs import F32, round_to
 from amk.ir.program import Program, Run
+from amk.tools.approve import Proof
 from tests.unit.programs import Tiny, fused, reference, unfused, weights
 
 pytestmark = pytest.mark.gpu
@@ -42,6 +43,10 @@ def rounded(t: Tiny) -> Callable[[str], F32]:
     return lambda name: round_to(get(name), t.dtype)
 
 
+def proved(program: Program, get: Callable[[str], F32]) -> Session:
+    return Session(program, get, approve=Proof.of(program).approve)
+
+
 def error(got: np.ndarray, want: np.ndarray) -> float:
     return float(np.linalg.norm(got - want) / np.linalg.norm(want))
 
@@ -52,7 +57,7 @@ def error(got: np.ndarray, want: np.ndarray) -> float:
 def test_logits_equal_the_models(shape: str, dtype: str, sync: str) -> None:
     t = replace(SHAPES[shape], dtype=dtype, sync=sync)
     get = rounded(t)
-    with Session(fused(t), get) as session:
+    with proved(fused(t), get) as session:
         got = session.logits(IDS)
         assert session.guards() == []
     assert error(got, reference(t, get, IDS)) < (2e-6 if dtype == "f32" else 2e-2)
@@ -62,7 +67,7 @@ def test_logits_equal_the_models(shape: str, dtype: str, sync: str) -> None:
 def test_unfused_logits_equal_the_models(dtype: str) -> None:
     t = Tiny(dtype=dtype)
     get = rounded(t)
-    with Session(unfused(t), get) as session:
+    with proved(unfused(t), get) as session:
         got = session.logits(IDS)
     assert error(got, reference(t, get, IDS)) < (2e-6 if dtype == "f32" else 4e-2)
 
@@ -72,7 +77,7 @@ def test_tokens_equal_the_interpreters(sync: str) -> None:
     t = Tiny(sync=sync)
     get = weights(t)
     want = VmInterpreter(fused(t), get).generate(IDS[:5], 20)
-    with Session(fused(t), get) as session:
+    with proved(fused(t), get) as session:
         assert session.generate(IDS[:5], 20) == want
         assert session.generate(IDS[:5], 20) == want
         stop = want[7]
@@ -82,7 +87,7 @@ def test_tokens_equal_the_interpreters(sync: str) -> None:
 
 def test_two_models_in_one_process() -> None:
     a, b = Tiny(), Tiny(hidden=64, vocab=72)
-    with Session(fused(a), weights(a)) as first, Session(fused(b), weights(b)) as second:
+    with proved(fused(a), weights(a)) as first, proved(fused(b), weights(b)) as second:
         for session, t in ((first, a), (second, b), (first, a)):
             assert error(session.logits(IDS), reference(t, weights(t), IDS)) < 2e-6
 
@@ -91,7 +96,7 @@ def test_the_watchdog_names_what_was_awaited() -> None:
     t = Tiny()
     program = without(fused(t), "l1.gate_up")
     stuck = pytest.raises(Stuck, match=r"instruction \d+ of SM \d+ \(@l1.down\).*of @h")
-    with Session(program, weights(t), patience=20_000) as session, stuck:
+    with Session(program, weights(t), approve=None, patience=20_000) as session, stuck:
         session.run([1], 1)
 
 

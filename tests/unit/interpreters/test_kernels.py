@@ -16,6 +16,7 @@ SHAPES = [
     Tiny(rows=16, bias=True),
     Tiny(rows=16, splits=3, chunk=2, tile=6, heads=6, head_dim=4),
     Tiny(rows=16, dtype="bf16", splits=2, chunk=4, kv_heads=1),
+    Tiny(rows=16, sampling=True),
 ]
 MIXTURES = [
     Tiny(rows=16, experts=5, choices=2, inter=10),

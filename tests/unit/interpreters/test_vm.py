@@ -13,6 +13,8 @@ from amk.interpreters.shadow import ShadowEngine
 from amk.interpreters.task import TaskInterpreter
 from amk.interpreters.vm import VmInterpreter
 from amk.ir.program import Program
+from amk.ir.sampling import Sampling, draw
+from amk.verify import verify_program
 from tests.unit.programs import Tiny, fused, reference, unfused, weights
 
 Build = Callable[[Tiny], Program]
@@ -154,3 +156,20 @@ def test_a_program_without_argmax_still_has_a_token() -> None:
     kernels = {name: k for name, k in program.kernels.items() if name != "argmax"}
     shorter = replace(program, queues=[program.queues[0][:-1]], kernels=kernels)
     assert VmInterpreter(shorter, weights(t)).generate(IDS[:3], 4) == tokens
+
+
+@pytest.mark.parametrize("sync", ["flagged", "counters"])
+def test_drawn_tokens_are_those_of_the_definition(sync: str) -> None:
+    t = Tiny(sync=sync, sampling=True)
+    program, sampling = fused(t), Sampling(1.5, top_k=30, top_p=0.9, seed=5)
+    assert verify_program(program) == []
+    engines = [VmInterpreter(program, weights(t)), VmInterpreter(program, weights(t), seed=3)]
+    for engine in engines:
+        engine.sample(sampling)
+    made = engines[0].generate([3, 1, 4], 12)
+    assert made == engines[1].generate([3, 1, 4], 12)
+    logits = reference(t, weights(t), [3, 1, 4, *made])[2:-1].astype(np.float32)
+    assert made == [draw(row, sampling, pos + 2) for pos, row in enumerate(logits)]
+    engines[0].sample(Sampling())
+    greedy = VmInterpreter(fused(replace(t, sampling=False)), weights(t))
+    assert engines[0].generate([3, 1, 4], 12) == greedy.generate([3, 1, 4], 12)

@@ -39,13 +39,7 @@ struct Argmax {
     meet();
     if (c.thread() == 0) {
       for (int w = 0; w < WARPS; w++) best = turns[w] > best ? turns[w] : best;
-      const u32 token = rank_row(best), step = c.turn - c.a.turn;
-      if constexpr (P::Out::SPACE == FLAGGED)
-        store_word(reinterpret_cast<u64*>(out.base), token, out.epoch);
-      else
-        *reinterpret_cast<u32*>(out.base) = token;
-      store_word(c.a.tokens + step, token, c.turn + 1);
-      if (c.a.out) *reinterpret_cast<volatile int*>(c.a.out + step) = token;
+      leave_token(c, out, rank_row(best));
     }
     meet();
   }

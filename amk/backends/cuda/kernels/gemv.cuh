@@ -178,8 +178,51 @@ struct Gemv {
     return g;
   }
 
+  /// Whether this is a language-model head in a step whose next token is given.
+  static __device__ __forceinline__ bool skips(const Cta& c) {
+    bool head = false;
+    if constexpr (SKIPS && P::LEAVES_CANDIDATES) {
+      if (next_given(c)) P::ending(c.field(G_END), [&](auto e) { head = decltype(e)::EPILOGUE == LOGITS; });
+    }
+    return head;
+  }
+
+  /// A head without its product, by the consumers: it polls x and publishes every word that it owes, so that everyone
+  /// goes on as always; only the values are none. The loader leaves its weights out.
+  static __device__ __forceinline__ void skip(Cta& c) {
+    constexpr int LOADS = 4, TOTAL = ceil_div(P::K, UNIT);
+    const View<X> x = view<X>(c, c.field(G_X), c.field(G_X_USE));
+#pragma unroll 1
+    for (int first = c.thread(); first < TOTAL; first += LOADS * THREADS) {
+      float v[LOADS][UNIT];
+      fetch<X, LOADS>(c, x, v, [&](int i) { return first + i * THREADS < TOTAL ? (first + i * THREADS) * UNIT : -1; });
+    }
+    AMK_FRESH(c);
+    meet();
+    P::ending(c.field(G_END), [&](auto e) {
+      using E = decltype(e);
+      if constexpr (E::EPILOGUE == LOGITS) {
+        const int tile = c.field(G_TILE), lo = c.field(LO), hi = c.field(HI);
+        if constexpr (E::Out::SPACE == FLAGGED) {
+          const View<typename E::Out> out = view<typename E::Out>(c, c.field(G_OUT), c.field(G_OUT_USE));
+          const int end = min(hi * tile, (int)c.field(G_N));
+#pragma unroll 1
+          for (int r = lo * tile + 2 * c.thread(); r < end; r += 2 * THREADS) put_two(out, r, 0.f, 0.f, r + 1 < end);
+        }
+        const View<typename E::Cand> cand = view<typename E::Cand>(c, c.field(G_CAND), c.field(G_CAND_USE));
+#pragma unroll 1
+        for (int t = lo + c.thread(); t < hi; t += THREADS) put_two(cand, 2 * t, 0.f, 0.f);
+      }
+    });
+    meet();
+  }
+
   /// By the consumers.
   static __device__ __forceinline__ void run(Cta& c) {
+    if (skips(c)) {
+      skip(c);
+      return;
+    }
     const View<X> x = view<X>(c, c.field(G_X), c.field(G_X_USE));
     const u32 norm = c.field(G_NORM);
     if constexpr (P::PRIVATE) {
@@ -207,6 +250,7 @@ struct Gemv {
 
   /// By the finishers.
   static __device__ __forceinline__ void complete(Cta& c) {
+    if (skips(c)) return;
     GemvRun g = prepare(c);
     const int blocks = (g.row1 - g.row0 + 7) >> 3, me = c.warp - WARPS - 1;
     volatile u32* progress = reinterpret_cast<volatile u32*>(smem + PROGRESS) + me;

@@ -26,6 +26,10 @@ struct Args {
   int* out;           ///< the same for the host (mapped memory), or null
   u32* report;        ///< 4 words an SM: what the watchdog has to say
   u64* trace;         ///< time stamps, or null
+  u64 seed;  ///< of the random numbers (sample.cuh)
+  float inverse_temperature;  ///< 0 takes the likeliest token
+  u32 top_k;      ///< tokens that stay, 0 for all
+  u32 top_p_cut;  ///< share of the mass that may go, in units of 2^-32
   int prompt_length;
   int steps;
   int start;  ///< position of the first step
@@ -57,6 +61,9 @@ struct Cta {
   __device__ __forceinline__ u32 field(int i) const { return record[i]; }
   __device__ __forceinline__ int thread() const { return warp * 32 + lane; }
 };
+
+/// Whether the host has given the token of the next step, so that this one need not choose it.
+__device__ __forceinline__ bool next_given(const Cta& c) { return (int)(c.turn - c.a.turn) + 1 < c.a.prompt_length; }
 
 __device__ __forceinline__ u32 shared(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 

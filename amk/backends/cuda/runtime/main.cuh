@@ -21,21 +21,26 @@ __device__ __forceinline__ void set_record(Cta& c, u32 record) {
   c.record = fields;
 }
 
-/// The token that step t reads; returns false when the launch ends here.
+/// The token that step t reads; returns false when the launch ends here. A step waits for the token of the step before
+/// even where its own is given: this wait is part of what orders the two steps.
 __device__ __forceinline__ bool next_token(Cta& c, int t) {
+  u64 w = 0;
+  if (TOKENS && t > 0) {
+    u32 polls = 0;
+    do w = load_word(c.a.tokens + t - 1);
+    while ((u32)(w >> 32) != c.turn && !give_up(c, polls, ON_TOKEN, t - 1, c.turn));
+  }
   if (t < c.a.prompt_length) {
     c.token = __ldg(c.a.prompt + t);
     return true;
   }
-  u64 w;
-  u32 polls = 0;
-  do w = load_word(c.a.tokens + t - 1);
-  while ((u32)(w >> 32) != c.turn && !give_up(c, polls, ON_TOKEN, t - 1, c.turn));
   c.token = (int)(u32)w;
   return c.token != c.a.eos[0] && c.token != c.a.eos[1] && c.token != c.a.eos[2] && c.token != c.a.eos[3];
 }
 
-__device__ __forceinline__ void consume(Cta& c, int count, int slots) {
+/// Runs `count` instructions a step; `padding` slots complete the last round of the stream, `padding_given` where the
+/// next token is given.
+__device__ __forceinline__ void consume(Cta& c, int count, int padding, int padding_given) {
   int t = 0;
   for (; t < c.a.steps; t++) {
     c.pos = c.a.start + t;
@@ -73,7 +78,7 @@ __device__ __forceinline__ void consume(Cta& c, int count, int slots) {
     }
     // the rest of the stream's last round
     const int left = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase;
-    if (left < slots) {
+    if (left < (next_given(c) ? padding_given : padding)) {
       slot_wait(c);
       slot_free(c);
     }
@@ -126,12 +131,12 @@ extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 1) amk_kernel(const 
   __syncthreads();
   if (stream.instructions == 0) return;
   if (warp == WARPS) {
-    stream_weights(a, a.stream + (u64)stream.from * 16, stream.slots, lane);
+    stream_weights(a, a.stream + (u64)stream.from * 16, stream.slots, stream.slots_given, lane);
     return;
   }
   Cta c{a, sm, warp, lane, 0, a.turn, 0, -1, nullptr, (u32)warp, 0, 0, 0, 0, 1, 0, false};
   if (warp < WARPS)
-    consume(c, stream.instructions, stream.padding);
+    consume(c, stream.instructions, stream.padding, stream.padding_given);
   else
     finish_blocks(c, stream.instructions);
 }

@@ -80,11 +80,11 @@ __device__ __forceinline__ void slot_free(Cta& c) {
   if (c.slot >= SLOTS) c.slot -= SLOTS, c.parity ^= 1;
 }
 
-/// Loader: streams `count` slots (a multiple of WARPS) at `from`, once per step, until told to stop.
-__device__ __forceinline__ void stream_weights(const Args& a, const unsigned char* from, int count, int lane) {
+/// Loader: streams `count` slots (a multiple of WARPS) at `from`, once per step, until told to stop; in steps whose next
+/// token is given, only the first `count_given` of them.
+__device__ __forceinline__ void stream_weights(const Args& a, const unsigned char* from, int count, int count_given, int lane) {
   const volatile int* stop = reinterpret_cast<const volatile int*>(smem + STOP);
-  const int copies = count / GROUP;
-  if (copies == 0) return;
+  if (count == 0) return;
 #if AMK_BULK_COPY
   if (lane != 0) return;
 #endif
@@ -97,6 +97,7 @@ __device__ __forceinline__ void stream_weights(const Args& a, const unsigned cha
   bool first = true, running = true;
   for (int step = 0; running && step < a.steps; step++) {
     const unsigned char* p = from;
+    const int copies = (step + 1 < a.prompt_length ? count_given : count) / GROUP;
 #pragma unroll 1
     for (int i = 0; i < copies; i++, p += COPY_BYTES) {
       if (!first) {
