@@ -411,6 +411,20 @@ class Session:
         assert DTYPES[b.dtype] == 4
         return raw.view(kind)[: b.length].astype(np.float32)
 
+    def rows_of_caches(self, count: int) -> bytes:
+        """The first `count` rows of every cache, as they are in memory."""
+        parts: list[bytes] = []
+        self.context.push()
+        try:
+            for c in self.program.caches.values():
+                region = self.layout.caches.regions[c.name]
+                raw = np.empty(region.size, np.uint8)
+                self.driver.memcpy_dtoh(raw, int(self.cache) + region.at)
+                parts.append(raw.reshape(c.heads, c.rows, -1)[:, :count].tobytes())
+        finally:
+            self.context.pop()
+        return b"".join(parts)
+
     def read_trace(self, steps: int) -> NDArray[np.uint64]:
         """Time stamps of the last launch, in ns: SM x step x instruction x (begin, operands there,
         end)."""

@@ -16,6 +16,8 @@ from amk.errors import AmkError
 
 FLAGS = ("-cubin", "-std=c++17", "-O3", "-lineinfo", "-Xptxas", "-v,-warn-spills,-warn-lmem-usage")
 
+DEFAULT = "/usr/local/cuda/bin/nvcc"
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -29,7 +31,7 @@ class Usage:
 
 def find_nvcc() -> str:
     """The path of nvcc; `AmkError` says how to get one."""
-    for candidate in (os.environ.get("NVCC"), shutil.which("nvcc"), "/usr/local/cuda/bin/nvcc"):
+    for candidate in (os.environ.get("NVCC"), shutil.which("nvcc"), DEFAULT):
         if candidate and Path(candidate).exists():
             return candidate
     raise AmkError(

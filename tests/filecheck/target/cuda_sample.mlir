@@ -1,4 +1,4 @@
-// RUN: amk-translate -t model --dtype fp32 %S/../Inputs/small.json | amk-opt -p 'lower{num-sms=2 sampling=true}' -o %t.vm && amk-translate -t cuda %t.vm | filecheck %s
+// RUN: amk-translate -t model --dtype fp32 %S/../Inputs/small.json | amk-opt -p 'lower{num-sms=2 ring-kb=64 sampling=true}' -o %t.vm && amk-translate -t cuda %t.vm | filecheck %s
 // A program that draws its tokens has `sample` instead of `argmax`, and flagged logits.
 
 // CHECK:     constexpr bool TOKENS = true;

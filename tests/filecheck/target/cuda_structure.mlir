@@ -1,4 +1,4 @@
-// RUN: amk-translate -t model --dtype fp32 %S/../Inputs/small.json | amk-opt -p 'lower{num-sms=2}' -o %t.vm && amk-translate -t cuda %t.vm | filecheck %s
+// RUN: amk-translate -t model --dtype fp32 %S/../Inputs/small.json | amk-opt -p 'lower{num-sms=2 ring-kb=64}' -o %t.vm && amk-translate -t cuda %t.vm | filecheck %s
 // One source: constants, tables, runtime, the templates in use, a struct of constants per shape, the
 // switch, the kernel. Flagged programs have no counters, and nothing waits for one.
 
@@ -9,7 +9,7 @@
 // CHECK:      #define AMK_COUNTERS 0
 // CHECK:      constexpr int WARPS = 8;
 // CHECK:      using Streamed = float;
-// CHECK:      OPS[7][28]
+// CHECK:      OPS[8][28]
 // CHECK:      QUEUES[15][4]
 // CHECK-NOT:  EVENTS[{{[0-9]+}}][
 // CHECK:      // ---- runtime/base.cuh

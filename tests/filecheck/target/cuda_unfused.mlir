@@ -1,4 +1,4 @@
-// RUN: amk-translate -t model --dtype fp32 %S/../Inputs/small.json | amk-opt -p 'lower-unfused{num-sms=2 sync=counters}' -o %t.vm && amk-translate -t cuda %t.vm | filecheck %s
+// RUN: amk-translate -t model --dtype fp32 %S/../Inputs/small.json | amk-opt -p 'lower-unfused{num-sms=2 ring-kb=64 sync=counters}' -o %t.vm && amk-translate -t cuda %t.vm | filecheck %s
 // Every kernel has its template; a head that is a gemv like any other is never left out.
 
 // CHECK: constexpr bool TOKENS = true;

@@ -22,9 +22,19 @@ CASES = {
     "bf16 with bias": fused(Tiny(dtype="bf16", bias=True)),
     "splits": fused(Tiny(dtype="bf16", splits=2, chunk=4, kv_heads=1)),
     "counters": fused(Tiny(sync="counters", splits=2, chunk=4, kv_heads=1)),
+    "sampling": fused(Tiny(dtype="bf16", sampling=True, vocab=41)),
     "unfused": unfused(Tiny(dtype="bf16")),
     "wide": fused(Tiny(dtype="bf16", hidden=2048, inter=4096, head_dim=64, heads=8, tile=8)),
 }
+
+
+def flagged_logits(vocab: int) -> Program:
+    """A program whose argmax polls an odd number of words, which no pair of words would end."""
+    program = unfused(Tiny(vocab=vocab))
+    program.buffers["logits"] = replace(program.buffers["logits"], space="flagged")
+    return program
+
+
 needs_nvcc = pytest.mark.skipif(
     not (shutil.which("nvcc") or os.environ.get("NVCC")), reason="nvcc is not installed"
 )
@@ -60,6 +70,17 @@ def test_has_only_the_templates_in_use() -> None:
     assert "counters_wait(const Cta" in text
 
 
+def test_the_head_is_left_out_where_it_ends_every_stream() -> None:
+    fits = CASES["f32"]
+    assert "constexpr bool SKIPS = true;" in emit_cuda(fits, target=SM90)
+    queue = fits.queues[0]
+    head = next(i for i, run in enumerate(queue) if run.kernel == "lm_head")
+    moved = [*queue[: head - 1], queue[head], queue[head - 1], *queue[head + 1 :]]
+    other = replace(fits, queues=[moved, *fits.queues[1:]])
+    assert "constexpr bool SKIPS = false;" in emit_cuda(other, target=SM90)
+    assert "constexpr bool SKIPS = false;" in emit_cuda(CASES["unfused"], target=SM90)
+
+
 def test_layers_share_code() -> None:
     two, four = (emit_cuda(fused(Tiny(layers=n)), target=SM90) for n in (2, 4))
     assert two.count("\nstruct Code") == four.count("\nstruct Code")
@@ -76,6 +97,7 @@ def test_layers_share_code() -> None:
         (fused(Tiny(heads=34, kv_heads=2)), "17 query heads share a KV head"),
         (fused(Tiny(head_dim=12)), "head_dim must be a multiple of 8"),
         (fused(Tiny(dtype="bf16", tile=2, sms=5)), "the tile 2 must be a multiple of 4"),
+        (flagged_logits(41), "reads 41 elements at @logits"),
     ],
 )
 def test_refuses_what_it_cannot_run(program: Program, message: str) -> None:

@@ -9,10 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from amk.backends.cuda.driver import pycuda
 from amk.backends.cuda.launch import Session, Stuck
 from amk.interpreters.vm import VmInterpreter
 from amk.ir.packs import F32, round_to
 from amk.ir.program import Program, Run
+from amk.ir.sampling import Sampling, draw
 from amk.tools.approve import Proof
 from tests.unit.programs import Tiny, fused, reference, unfused, weights
 
@@ -85,11 +87,107 @@ def test_tokens_equal_the_interpreters(sync: str) -> None:
         assert session.generate(IDS[:5], 20) == want
 
 
+@pytest.mark.parametrize("sync", ["flagged", "counters"])
+@pytest.mark.parametrize("sampling", [False, True])
+def test_a_prompt_in_one_launch_changes_no_bit(sync: str, sampling: bool) -> None:
+    t = Tiny(sync=sync, sampling=sampling, hidden=128, inter=256, vocab=512, sms=24)
+    with proved(fused(t), weights(t)) as session:
+        one_by_one = session.logits(IDS)[-1]
+        cache = session.rows_of_caches(len(IDS))
+        for _ in range(20):
+            session.reset()
+            token = int(session.run(IDS, len(IDS)).tokens[-1])
+            assert (session.read("logits") == one_by_one).all()
+            assert session.rows_of_caches(len(IDS)) == cache
+            assert token == int(one_by_one.argmax())
+
+
+DRAWS = [
+    Sampling(1.0, seed=1),
+    Sampling(0.3, seed=1 << 63),
+    Sampling(5.0, seed=3),
+    Sampling(1.0, top_k=1),
+    Sampling(1.3, top_k=10, seed=4),
+    Sampling(1.0, top_k=4096, seed=5),
+    Sampling(1.0, top_p=0.1, seed=6),
+    Sampling(1.0, top_p=0.9, seed=7),
+    Sampling(3.0, top_p=0.999, seed=8),
+    Sampling(0.9, top_k=50, top_p=0.95, seed=9),
+    Sampling(1e4, top_k=77, top_p=0.5, seed=10),
+    Sampling(1e-4, seed=11),
+    Sampling(0.0, top_k=5),
+]
+
+
+@pytest.mark.parametrize("sync", ["flagged", "counters"])
+@pytest.mark.parametrize("vocab", [40, 41, 4099])
+def test_drawn_tokens_are_those_of_the_definition(vocab: int, sync: str) -> None:
+    """From the very logits that the kernel has drawn from."""
+    t = Tiny(vocab=vocab, sync=sync, sampling=True)
+    with proved(fused(t), weights(t)) as session:
+        for sampling in DRAWS:
+            session.sampling = sampling
+            for pos, token in enumerate(IDS):
+                drawn = int(session.run([token], 1, start=pos).tokens[-1])
+                assert drawn == draw(session.read("logits"), sampling, pos), (sampling, pos)
+        assert session.guards() == []
+
+
+def test_drawn_tokens_equal_the_interpreters() -> None:
+    t, sampling = Tiny(sampling=True), Sampling(1.2, top_k=30, top_p=0.95, seed=12)
+    cpu = VmInterpreter(fused(t), weights(t))
+    cpu.sample(sampling)
+    with proved(fused(t), weights(t)) as session:
+        session.sampling = sampling
+        assert session.generate(IDS[:5], 20) == cpu.generate(IDS[:5], 20)
+
+
+def test_a_thousand_runs_are_one() -> None:
+    t = Tiny(hidden=128, inter=256, vocab=512, sms=24, dtype="bf16", splits=2, chunk=3, kv_heads=1)
+    with proved(fused(t), weights(t)) as session:
+        first = session.run(IDS, 20).tokens.tolist()
+        logits = session.read("logits").tobytes()
+        for _ in range(1000):
+            assert session.run(IDS, 20).tokens.tolist() == first
+            assert session.read("logits").tobytes() == logits
+        assert session.guards() == []
+
+
 def test_two_models_in_one_process() -> None:
     a, b = Tiny(), Tiny(hidden=64, vocab=72)
     with proved(fused(a), weights(a)) as first, proved(fused(b), weights(b)) as second:
         for session, t in ((first, a), (second, b), (first, a)):
             assert error(session.logits(IDS), reference(t, weights(t), IDS)) < 2e-6
+
+
+def test_everything_is_freed() -> None:
+    t = Tiny(hidden=128, inter=256, vocab=512, sms=24)
+    memory = pycuda().mem_get_info
+
+    def free() -> int:
+        with proved(fused(t), weights(t)) as session:
+            session.run(IDS, 20)
+            session.context.push()
+            left = int(memory()[0])
+            session.context.pop()
+        return left
+
+    free()
+    assert free() == free()
+
+
+def test_the_watchdog_names_the_counter() -> None:
+    t = Tiny(sync="counters")
+    program = fused(t)
+    queue = program.queues[1]
+    at = next(i for i, run in enumerate(queue) if run.kernel == "l0.o")
+    counter = queue[at].signals[0].counter
+    queue[at] = replace(queue[at], signals=())
+    stuck = pytest.raises(
+        Stuck, match=rf"instruction \d+ of SM \d+ \(@l0.gate_up\).* for counter {counter} to be"
+    )
+    with Session(program, weights(t), approve=None, patience=20_000) as session, stuck:
+        session.run([1], 1)
 
 
 def test_the_watchdog_names_what_was_awaited() -> None:

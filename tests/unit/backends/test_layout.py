@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from amk.backends.cuda.layout import Arena, gemvs, packings, plan, source_rows
+from amk.ir.kernels import Gemv
 from amk.ir.packs import materialize, round_to
 from amk.ir.program import DTYPES
 from tests.unit.programs import Tiny, fused, weights
@@ -33,6 +34,16 @@ def test_streams_start_steps_with_the_first_warp() -> None:
     for stream in layout.streams:
         assert (stream.slots + stream.padding) % layout.ring.consumers == 0
     assert layout.slot_bytes == 8 * layout.ring.columns * DTYPES["bf16"]
+
+
+def test_the_head_ends_the_stream() -> None:
+    program = fused(TINY)
+    layout = plan(program)
+    head = program.kernels["lm_head"]
+    assert isinstance(head, Gemv)
+    for queue, stream in zip(program.queues, layout.streams, strict=True):
+        rows = [head.rows(run.lo, run.hi) for run in queue if run.kernel == "lm_head"]
+        assert stream.head == sum(-(-(hi - lo) // 8) for lo, hi in rows) > 0
 
 
 def test_guards_lie_around_every_region() -> None:

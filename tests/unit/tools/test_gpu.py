@@ -63,7 +63,30 @@ class TestRefusals:
         )
         assert "--launches: must be positive" in refusal("amk", "bench", TINY, "--launches", "0")
         assert "--tokens: must be positive" in refusal("amk", "bench", TINY, "--tokens", "0")
+        for flags, message in (
+            (("--temperature", "-1"), "temperature must be 0 or more"),
+            (("--top-k", "-2"), "top-k must be from 0"),
+            (("--top-p", "1.5"), "top-p must be above 0 and at most 1"),
+            (("--seed", "-1"), "seed must be from 0"),
+            (("--temperature", "1", "--verify"), "--verify"),
+        ):
+            assert message in refusal("amk", "generate", TINY, "--prompt-ids", "1", *flags)
         assert "is a folder" in refusal("amk", "bench", TINY, "--trace", "/")
+
+
+def test_drawn_tokens_follow_the_seed() -> None:
+    def tokens(*flags: str) -> list[int]:
+        done = run(
+            *("amk", "generate", TINY, "--prompt-ids", "1,2,3", "--max-tokens", "8", "--json"),
+            *("--num-sms", "4", *flags),
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["tokens"]
+
+    drawn = tokens("--temperature", "1.5", "--top-k", "200", "--top-p", "0.99", "--seed", "5")
+    assert drawn == tokens("--temperature", "1.5", "--top-k", "200", "--top-p", "0.99", "--seed=5")
+    assert drawn != tokens("--temperature", "1.5", "--top-k", "200", "--top-p", "0.99")
+    assert tokens() == tokens("--temperature", "0", "--seed", "5") == tokens("--top-k", "1")
 
 
 def test_lists() -> None:
