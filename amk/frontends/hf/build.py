@@ -12,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xdsl.builder import Builder
-from xdsl.dialects.builtin import Attribute, ModuleOp, SymbolRefAttr, TensorType
+from xdsl.dialects.builtin import Attribute, ModuleOp, SymbolRefAttr, TensorType, UnitAttr
 from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from amk.dialects import model
 from amk.dialects.model import ELEMENTS, real, size
 from amk.errors import AmkError
-from amk.frontends.hf.config import DecoderConfig, tensor_shapes
+from amk.frontends.hf.config import DecoderConfig, Experts, tensor_shapes
+from amk.ir.program import Pack
 
 ROPE = "rope"
+EXPERT_PACK = "layers.{}.experts.gate_up"
 TYPES = {"bf16": "bf16", "fp32": "f32", "f32": "f32"}
 
 
@@ -54,6 +56,8 @@ class _Decoder:
         element = ELEMENTS[self.dtype]
         for name, shape in tensor_shapes(c).items():
             self.insert(model.WeightOp(name, TensorType(element, shape)))
+        for i in range(c.layers if c.experts else 0):
+            self.expert_pack(i)
         for i in range(c.layers):
             cache = f"layers.{i}.kv"
             self.insert(model.CacheOp(cache, self.rows, c.kv_heads, c.head_dim, element))
@@ -100,6 +104,8 @@ class _Decoder:
         h = self.op(model.AddOp, f"l{i}.mid", [h, o], {}, c.hidden, "f32")
 
         x = self.norm(f"{at}.post_attention_layernorm.weight", f"l{i}.z", h)
+        if c.experts:
+            return self.mixture(f"{at}.mlp", i, h, x, c.experts)
         up_down = (c.intermediate, "f32", c.mlp_bias)
         gate = self.linear(f"{at}.mlp.gate_proj", f"l{i}.gate", x, *up_down)
         up = self.linear(f"{at}.mlp.up_proj", f"l{i}.up", x, *up_down)
@@ -107,6 +113,37 @@ class _Decoder:
         y = self.op(model.GluOp, f"l{i}.act", [gate, up], silu, c.intermediate, dtype)
         down = self.linear(f"{at}.mlp.down_proj", f"l{i}.down", y, c.hidden, "f32", c.mlp_bias)
         return self.op(model.AddOp, f"l{i}.out", [h, down], {}, c.hidden, "f32")
+
+    def expert_pack(self, i: int) -> None:
+        """Gate and up of all experts of layer i in one matrix, row by row."""
+        name, at = EXPERT_PACK.format(i), f"model.layers.{i}.mlp.experts"
+        halves = (f"{at}.gate_proj.weight", f"{at}.up_proj.weight")
+        shapes = tensor_shapes(self.config)
+        shape = (2 * shapes[halves[0]][0], shapes[halves[0]][1])
+        pack = Pack(name, shape, self.dtype, "interleave", halves, ("rows", "rows"))
+        self.insert(model.PackOp(pack, TensorType(ELEMENTS[self.dtype], shape)))
+
+    def mixture(self, at: str, i: int, h: SSAValue, x: SSAValue, experts: Experts) -> SSAValue:
+        """Router, chosen experts and their sum: the MLP `at` of layer i, on x, added to h."""
+        c, e = self.config, experts
+        scores = self.linear(f"{at}.gate", f"l{i}.scores", x, e.count, "f32")
+        choice = {"choices": size(e.choices)}
+        ids, weights = self.insert(
+            model.TopkOp.create(
+                operands=[scores],
+                properties=choice | ({"normalize": UnitAttr()} if e.normalize else {}),
+                result_types=[TensorType(ELEMENTS[t], [e.choices]) for t in ("i32", "f32")],
+            )
+        ).results
+        ids.name_hint, weights.name_hint = f"l{i}.experts", f"l{i}.shares"
+        count = {"experts": size(e.count)}
+        properties = count | {"weight": SymbolRefAttr(EXPERT_PACK.format(i))}
+        y = self.op(
+            model.MoeGateUpOp, f"l{i}.act", [x, ids], properties, e.choices * e.width, self.dtype
+        )
+        down = count | {"weight": SymbolRefAttr(f"{at}.experts.down_proj.weight")}
+        y = self.op(model.MoeDownOp, f"l{i}.down", [y, ids, weights], down, c.hidden, "f32")
+        return self.op(model.AddOp, f"l{i}.out", [h, y], {}, c.hidden, "f32")
 
     def type(self, n: int, dtype: str) -> TensorType[Attribute]:
         return TensorType(ELEMENTS[dtype], [n])

@@ -13,11 +13,38 @@ from pathlib import Path
 from typing import cast
 
 from amk.errors import AmkError
-from amk.frontends.hf.families import FAMILIES, IRRELEVANT, ONLY, Family, Switch
+from amk.frontends.hf.families import (
+    FAMILIES,
+    IRRELEVANT,
+    ONLY,
+    ExpertFields,
+    Family,
+    Switch,
+)
 from amk.frontends.hf.fields import Fields
 from amk.frontends.hf.rope import read_rope
 
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The MLP of a layer is `choices` of `count` experts of `width` elements each, weighted by
+    their share of the router's softmax; with `normalize`, of what the chosen ones add up to."""
+
+    count: int
+    choices: int
+    width: int
+    normalize: bool
+
+    def shapes(self, at: str, hidden: int) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the tensors of the MLP `at`."""
+        return {
+            f"{at}.gate.weight": (self.count, hidden),
+            f"{at}.experts.gate_proj.weight": (self.count * self.width, hidden),
+            f"{at}.experts.up_proj.weight": (self.count * self.width, hidden),
+            f"{at}.experts.down_proj.weight": (self.count * hidden, self.width),
+        }
 
 
 @dataclass(frozen=True)
@@ -46,6 +73,8 @@ class DecoderConfig:
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
+    experts: Experts | None = None
+    """The MLP of every layer is a mixture of these."""
     bos: int | None = None
     eos: tuple[int, ...] = ()
 
@@ -109,6 +138,9 @@ def tensor_shapes(config: DecoderConfig) -> dict[str, Shape]:
         linear(f"{at}.self_attn.v_proj", c.kv_size, c.hidden, c.qkv_bias)
         linear(f"{at}.self_attn.o_proj", c.hidden, c.q_size, c.o_bias)
         shapes[f"{at}.post_attention_layernorm.weight"] = (c.hidden,)
+        if c.experts:
+            shapes |= c.experts.shapes(f"{at}.mlp", c.hidden)
+            continue
         linear(f"{at}.mlp.gate_proj", c.intermediate, c.hidden, c.mlp_bias)
         linear(f"{at}.mlp.up_proj", c.intermediate, c.hidden, c.mlp_bias)
         linear(f"{at}.mlp.down_proj", c.hidden, c.intermediate, c.mlp_bias)
@@ -148,7 +180,7 @@ def parse_config(config: Mapping[str, object], name: str = "") -> DecoderConfig:
     if head_dim % 2:
         raise AmkError(f"head_dim {head_dim} is odd, and rotary embedding pairs its elements")
     max_context = fields.size("max_position_embeddings", family.max_context)
-    inv_freq, rope_scale = read_rope(fields, head_dim, max_context)
+    inv_freq, rope_scale = read_rope(fields, head_dim, max_context, family.theta)
     bos = fields.token_ids("bos_token_id")
     result = DecoderConfig(
         name=name or model_type,
@@ -160,7 +192,7 @@ def parse_config(config: Mapping[str, object], name: str = "") -> DecoderConfig:
         head_dim=head_dim,
         intermediate=fields.size("intermediate_size"),
         vocab=fields.size("vocab_size"),
-        eps=fields.number("rms_norm_eps", 1e-6),
+        eps=fields.number("rms_norm_eps", family.eps),
         inv_freq=inv_freq,
         rope_scale=rope_scale,
         max_context=max_context,
@@ -168,6 +200,7 @@ def parse_config(config: Mapping[str, object], name: str = "") -> DecoderConfig:
         qkv_bias=_switch(fields, family.qkv_bias),
         o_bias=_switch(fields, family.o_bias),
         mlp_bias=_switch(fields, family.mlp_bias),
+        experts=_experts(fields, family.experts) if family.experts else None,
         bos=bos[0] if bos else None,
         eos=fields.token_ids("eos_token_id"),
     )
@@ -179,6 +212,15 @@ def parse_config(config: Mapping[str, object], name: str = "") -> DecoderConfig:
 
 def _switch(fields: Fields, switch: Switch) -> bool:
     return fields.flag(switch, False) if isinstance(switch, str) else switch
+
+
+def _experts(fields: Fields, names: ExpertFields) -> Experts:
+    count = fields.size(names.count, names.default_count)
+    choices = fields.size("num_experts_per_tok", names.default_choices)
+    if choices > count:
+        raise fields.refuse("num_experts_per_tok", f"must not exceed {names.count} {count}")
+    normalize = _switch(fields, names.normalize)
+    return Experts(count, choices, fields.size(names.width), normalize)
 
 
 def _check_windows(fields: Fields, family: Family, config: DecoderConfig) -> None:

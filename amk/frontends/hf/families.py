@@ -9,8 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from amk.frontends.hf.rope import DEFAULT_THETA
+
 Switch = bool | str
 """A fixed answer, or the name of the boolean config field that gives it (false where absent)."""
+
+
+@dataclass(frozen=True)
+class ExpertFields:
+    """Where the config of a family with mixtures of experts says what they are; numbers are what
+    Hugging Face assumes where it is silent."""
+
+    count: str
+    default_count: int
+    default_choices: int
+    width: str
+    """The field that gives the elements of one expert."""
+    normalize: Switch
+    """Whether the weights of the chosen experts add up to 1."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +34,8 @@ class Family:
     """A decoder of the Llama kind: rotary embedding, RMSNorm before attention and before a gated
     SiLU MLP.
 
-    `max_context`, `kv_heads` and `window` are what Hugging Face assumes where a config is silent.
+    `max_context`, `kv_heads`, `window`, `eps` and `theta` are what Hugging Face assumes where a
+    config is silent.
     """
 
     model_type: str
@@ -28,9 +45,13 @@ class Family:
     """Default number of KV heads; None: as many as query heads."""
     window: int | None = None
     """Default sliding window; None: the family has none unless the config gives one."""
+    eps: float = 1e-6
+    theta: float = DEFAULT_THETA
     qkv_bias: Switch = False
     o_bias: Switch = False
     mlp_bias: Switch = False
+    experts: ExpertFields | None = None
+    """The MLP is a mixture of experts."""
     only: Mapping[str, tuple[object, ...]] = field(default_factory=dict[str, tuple[object, ...]])
     """Fields of which only these values are supported; absence is."""
     irrelevant: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -38,6 +59,12 @@ class Family:
     refused: str = ""
     """What the family needs and amk does not have yet."""
 
+
+ROUTER_TRAINING: Mapping[str, str] = {
+    "output_router_logits": "only about what a Python call returns",
+    "router_aux_loss_coef": "only for training",
+    "router_jitter_noise": "only for training",
+}
 
 FAMILIES = {
     family.model_type: family
@@ -62,6 +89,17 @@ FAMILIES = {
             kv_heads=8,
             window=4096,
             only={"attention_bias": (False,), "mlp_bias": (False,)},
+        ),
+        Family(
+            "mixtral",
+            "MixtralForCausalLM",
+            max_context=131072,
+            kv_heads=8,
+            eps=1e-5,
+            theta=1e6,
+            experts=ExpertFields("num_local_experts", 8, 2, "intermediate_size", True),
+            only={"sliding_window": (None,)},
+            irrelevant=ROUTER_TRAINING,
         ),
         Family(
             "qwen2",

@@ -69,6 +69,20 @@ QWEN3: Mapping[str, object] = {
 }
 
 
+MIXTRAL: Mapping[str, object] = {
+    "architectures": ["MixtralForCausalLM"],
+    "model_type": "mixtral",
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-05,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "sliding_window": None,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
 def shape(
     layers: int, hidden: int, heads: int, kv_heads: int, head_dim: int, intermediate: int
 ) -> Mapping[str, object]:
@@ -122,6 +136,20 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
         "tie_word_embeddings": False,
         "bos_token_id": 1,
         "eos_token_id": 2,
+    },
+    "tiny-mixtral": {
+        **MIXTRAL,
+        **shape(2, 64, 4, 2, 16, 96),
+        "vocab_size": 256,
+        "max_position_embeddings": 512,
+        "rope_theta": 10000.0,
+    },
+    "mixtral-8x7b": {
+        **MIXTRAL,
+        **shape(32, 4096, 32, 8, 128, 14336),
+        "vocab_size": 32000,
+        "max_position_embeddings": 32768,
+        "rope_theta": 1000000.0,
     },
     "qwen2.5-0.5b": {
         **shape(24, 896, 14, 2, 64, 4864),

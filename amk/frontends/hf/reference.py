@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from amk.errors import AmkError
 from amk.frontends.hf.checkpoint import F32
+from amk.frontends.hf.experts import module_state
 
 if TYPE_CHECKING:
     from amk.frontends.hf.source import Model
@@ -82,7 +83,10 @@ def _empty(config: Any) -> Any:
 def _from_weights(model: Model) -> Any:
     raw = deepcopy(dict(model.raw))  # transformers writes into the objects of a config
     module = _empty(LIBRARY.AutoConfig.for_model(**raw))
-    state = {name: torch.from_numpy(model.weight(name)) for name in model.tensors}
+    held = {name: model.weight(name) for name in model.tensors}
+    if model.config.experts:
+        held = module_state(held, model.config.experts.count)
+    state = {name: torch.from_numpy(values) for name, values in held.items()}
     if model.config.tied:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
     module.load_state_dict(state)

@@ -36,13 +36,15 @@ def llama3_frequencies(inv: F32, factor: float, low: float, high: float, context
     return np.where(~short & ~long, between, scaled)
 
 
-def read_rope(config: Fields, head_dim: int, max_context: int) -> tuple[tuple[float, ...], float]:
+def read_rope(
+    config: Fields, head_dim: int, max_context: int, theta: float = DEFAULT_THETA
+) -> tuple[tuple[float, ...], float]:
     """Frequencies (head_dim / 2 float32 values) and the factor of cos and sin.
 
     Reads `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before), and
-    refuses a config in which the two disagree.
+    refuses a config in which the two disagree. `theta` is the base where neither gives one.
     """
-    theta = config.number("rope_theta", DEFAULT_THETA)
+    theta = config.number("rope_theta", theta)
     old, new = config.take("rope_scaling", None), config.take("rope_parameters", None)
     if old is not None and new is not None and old != new:
         raise config.refuse("rope_scaling", "contradicts 'rope_parameters'")

@@ -20,6 +20,7 @@ from amk.errors import AmkError
 from amk.frontends.hf import fetch
 from amk.frontends.hf.checkpoint import F32, Checkpoint, TensorInfo, check_tensors
 from amk.frontends.hf.config import DecoderConfig, parse_config, read_json
+from amk.frontends.hf.experts import StackedExperts
 from amk.frontends.hf.fields import Fields
 from amk.frontends.hf.gguf_file import GgufFile
 from amk.frontends.hf.presets import preset
@@ -50,13 +51,13 @@ class Model:
         self.name = name
         self.raw = raw
         """The config as its config.json spells it."""
-        self.checkpoint = checkpoint
         self.path = path
+        self.checkpoint = StackedExperts(checkpoint, self.where)
         config = parse_config(raw, name)
         eos = (*config.eos, *(t for t in extra_eos if t not in config.eos))
         self.config: DecoderConfig = replace(config, eos=eos)
-        check_tensors(self.config, checkpoint.tensors, self.where)
-        if self.config.tied and "lm_head.weight" in checkpoint.tensors:
+        check_tensors(self.config, self.tensors, self.where)
+        if self.config.tied and "lm_head.weight" in self.tensors:
             self.check_tie()
         self.references: dict[str, Any] = {}
 
