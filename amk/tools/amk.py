@@ -212,7 +212,12 @@ def generate(
         raise typer.Exit(1)
 
 
-@app.command(epilog=_examples("amk eval smollm2", "amk eval smollm2 --tokens 128 --json"))
+@app.command(
+    epilog=_examples(
+        "amk eval smollm2 --tokens 128 --json",
+        "amk eval smollm2 --device cuda --dtype fp32 --tokens 1025 --greedy 256",
+    )
+)
 def eval(
     model: Model,
     device: DeviceOption = Device.cpu,
@@ -221,6 +226,9 @@ def eval(
     tokens: Annotated[
         int, typer.Option(help="Number of tokens of the built-in text to evaluate.")
     ] = 513,
+    greedy: Annotated[
+        int, typer.Option(help="Number of greedy tokens to compare behind each of five prompts.")
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Compare the compiled program with Hugging Face in fp32, at every position of a text."""
@@ -235,6 +243,7 @@ def eval(
             dtype=dtype.value if dtype else DEVICES[device.value].dtype,
             num_sms=num_sms,
             tokens=tokens,
+            greedy=greedy,
         )
         finish(out, result, json, lambda console: show(result, console))
 

@@ -74,9 +74,9 @@ def load_reference(model: Model, dtype: str) -> Any:
     return module.eval()
 
 
-def _empty(config: Any) -> Any:
+def _empty(config: Any, attention: str = "eager", dtype: torch.dtype = torch.float32) -> Any:
     return LIBRARY.AutoModelForCausalLM.from_config(
-        config, dtype=torch.float32, attn_implementation="eager"
+        config, dtype=dtype, attn_implementation=attention
     )
 
 
@@ -112,9 +112,24 @@ def reference_logits(model: Model, tokens: Sequence[int], dtype: str = "f32") ->
     Raises AmkError where `tokens` is no prompt of this model.
     """
     model.config.check_tokens(tokens)
+    module = model.reference(dtype)
     with torch.inference_mode():
-        out = model.reference(dtype)(torch.tensor([list(tokens)]), use_cache=False)
-    return out.logits[0].numpy()
+        out = module(torch.tensor([list(tokens)], device=module.device), use_cache=False)
+    return out.logits[0].cpu().numpy()
+
+
+def native_logits(model: Model, tokens: Sequence[int]) -> F32:
+    """What Hugging Face computes with everything in bf16, as most people run it, at every position
+    of `tokens`: float32 [len(tokens), vocab]. On the device of the reference in fp32.
+    """
+    model.config.check_tokens(tokens)
+    like = model.reference("f32")
+    module = _empty(like.config, "sdpa", torch.bfloat16)
+    module.load_state_dict({k: v.bfloat16() for k, v in like.state_dict().items()})
+    with torch.inference_mode():
+        ids = torch.tensor([list(tokens)], device=like.device)
+        out = module.to(like.device).eval()(ids, use_cache=False)
+    return out.logits[0].float().cpu().numpy()
 
 
 def reference_greedy(
@@ -135,13 +150,13 @@ def reference_greedy(
             f"context of {length} tokens exceeds the limit of {model.config.max_context}"
         )
     module, tokens, past = model.reference(dtype), list[int](), None
-    feed = torch.tensor([list(prompt)])
+    feed = torch.tensor([list(prompt)], device=module.device)
     with torch.inference_mode():
         while len(tokens) < count and not (tokens and tokens[-1] in stop):
             out = module(feed, past_key_values=past, use_cache=True, logits_to_keep=1)
             past = out.past_key_values
-            tokens.append(int(np.argmax(out.logits[0, -1].numpy())))
-            feed = torch.tensor([[tokens[-1]]])
+            tokens.append(int(np.argmax(out.logits[0, -1].cpu().numpy())))
+            feed = torch.tensor([[tokens[-1]]], device=module.device)
     return tokens
 
 

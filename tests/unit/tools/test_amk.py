@@ -134,6 +134,21 @@ class TestResults:
         assert found["perplexity"] == pytest.approx(found["reference_perplexity"], rel=1e-5)
         assert set(found["logits_error"]) == {"0", "1", "17", "255"}
         assert max(found["logits_error"].values()) < 1e-4
+        assert found["verdicts"]["perplexity"] == "pass"
+        assert 0 <= found["kl"]["mean"] < 1e-9
+
+    @pytest.mark.slow
+    def test_eval_of_greedy_tokens_and_of_bf16(self) -> None:
+        found = result("amk", "eval", TINY, "--tokens", "20", "--greedy", "12", *ON_4_SMS)
+        assert found["verdicts"]["greedy"] == "pass"
+        assert [e["tokens"] for e in found["greedy"]] == [12] * 5
+        found = result("amk", "eval", TINY, "--tokens", "40", "--dtype", "bf16", *ON_4_SMS)
+        assert set(found["verdicts"]) == {"kl", "nll_error"}
+        for name in ("kl", "nll_error"):
+            ours, theirs = found[name], found["hugging_face_bf16"][name]
+            apart = found[f"{name}_difference"]["mean"]
+            assert ours["mean"] - theirs["mean"] == pytest.approx(apart)
+            assert 0 < ours["mean"] < 0.1 and 0 < theirs["mean"] < 0.1
 
     def test_later_commands_say_so(self) -> None:
         for command in (("compile", TINY, "-o", "/nonexistent", "--quant", "int8"),):
@@ -273,6 +288,10 @@ class TestBadOptions:
     def test_eval(self) -> None:
         assert "--tokens" in refusal("amk", "eval", TINY, "--tokens", "1")
         assert "--tokens" in refusal("amk", "eval", TINY, "--tokens", "513")
+        assert "--greedy" in refusal("amk", "eval", TINY, "--greedy", "-1")
+        assert "--greedy: context of 513" in refusal(
+            *("amk", "eval", TINY, "--greedy", "505", "--tokens", "9")
+        )
 
     def test_run(self, compiled: Path) -> None:
         program = compiled / "30-vm.mlir"
