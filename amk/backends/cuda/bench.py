@@ -23,13 +23,13 @@ from amk.backends.cuda.baselines import Reference, System, Timed, make_baseline
 from amk.backends.cuda.decoder import logits_buffer
 from amk.backends.cuda.fidelity import LIMITS, Fidelity
 from amk.backends.cuda.launch import Approve, Session
+from amk.backends.cuda.predict import F64, Costs, predict, streamed_bytes
 from amk.errors import AmkError
 from amk.frontends.hf.config import DecoderConfig, tensor_shapes
 from amk.frontends.hf.random_weights import RandomWeights
 from amk.frontends.hf.source import Model
-from amk.ir.kernels import Gemv
 from amk.ir.packs import F32
-from amk.ir.program import DTYPES, Program
+from amk.ir.program import Program
 
 PROBES = (1, 17, 64, 113)
 """Positions whose logits are compared before anything is timed."""
@@ -286,60 +286,40 @@ def write_trace(
         for _ in range(2):  # the second launch finds everything warm
             session.run(first, steps, start=len(prompt))
         stamps = session.read_trace(steps)
-    events = trace_events(program, stamps, ceiling)
+    predicted = predict(program, len(prompt), steps, Costs(ceiling * 1e3))
+    events = trace_events(program, stamps, predicted)
     path.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))
 
 
-def trace_events(program: Program, stamps: Any, ceiling: float) -> list[dict[str, Any]]:
-    """Events of Chrome's trace format, in microseconds: a row per SM.
+def trace_events(program: Program, stamps: Any, predicted: F64) -> list[dict[str, Any]]:
+    """Events of Chrome's trace format, in microseconds: a process for what was measured and one for
+    what was predicted, a row per SM in each.
 
     stamps: uint64 nanoseconds [SM, step, instruction, 3]: begin, operands there, end; 0 where an
-    instruction never waits. `ceiling`, in GB/s, gives the second process: the same queues if
-    weights streamed at that rate, divided evenly among the SMs, and nothing else took time.
+    instruction never waits. predicted: the same in microseconds, from `predict`.
     """
-    events: list[dict[str, Any]] = [
-        {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}
-        for pid, name in ((0, "measured"), (1, "predicted: weights at the DRAM ceiling"))
-    ]
     zero = int(stamps[stamps > 0].min()) if (stamps > 0).any() else 0
-    rate = ceiling * 1e3 / len(program.queues)  # bytes per microsecond and SM
-    for sm, queue in enumerate(program.queues):
-        for pid in (0, 1):
-            events.append(
-                {
-                    "ph": "M",
-                    "name": "thread_name",
-                    "pid": pid,
-                    "tid": sm,
-                    "args": {"name": f"SM {sm}"},
-                }
-            )
-        clock = 0.0
-        for step in range(stamps.shape[1]):
-            for i, run in enumerate(queue):
-                begin, there, end = (int(t) for t in stamps[sm, step, i])
-                size = streamed_bytes(program, run)
-                about = {"step": step, "tiles": f"[{run.lo}, {run.hi})", "bytes": size}
-                if begin and end >= begin:
-                    waited = max(there - begin, 0) / 1e3 if there else 0.0
-                    events.append(
-                        _event(0, sm, run.kernel, (begin - zero) / 1e3, (end - begin) / 1e3)
-                        | {"args": about | {"operands_after_us": waited}}
-                    )
-                if size:
-                    events.append(_event(1, sm, run.kernel, clock, size / rate) | {"args": about})
-                    clock += size / rate
+    measured = np.where(stamps > 0, (stamps.astype(np.float64) - zero) / 1e3, np.nan)
+    events: list[dict[str, Any]] = []
+    for pid, (name, times) in enumerate((("measured", measured), ("predicted", predicted))):
+        events.append(_about("process_name", pid, 0, name))
+        for sm, queue in enumerate(program.queues):
+            events.append(_about("thread_name", pid, sm, f"SM {sm}"))
+            for step in range(times.shape[1]):
+                for i, run in enumerate(queue):
+                    begin, there, end = (float(t) for t in times[sm, step, i])
+                    if not end >= begin:
+                        continue
+                    size = streamed_bytes(program, run)
+                    about = {"step": step, "tiles": f"[{run.lo}, {run.hi})", "bytes": size}
+                    waited = max(there - begin, 0.0) if there == there else 0.0
+                    about |= {"operands_after_us": round(waited, 3)}
+                    events.append(_event(pid, sm, run.kernel, begin, end - begin) | {"args": about})
     return events
 
 
-def streamed_bytes(program: Program, run: Any) -> int:
-    """Bytes of weights that an instruction takes from its SM's stream."""
-    kernel = program.kernels[run.kernel]
-    if not isinstance(kernel, Gemv):
-        return 0
-    lo, hi = kernel.rows(run.lo, run.hi)
-    w = program.tensors.get(kernel.weight) or program.packs[kernel.weight]
-    return (hi - lo) * kernel.k * DTYPES[w.dtype]
+def _about(what: str, pid: int, tid: int, name: str) -> dict[str, Any]:
+    return {"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}}
 
 
 def _event(pid: int, sm: int, name: str, at: float, long: float) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from amk.backends.cuda.baselines import System, Timed
 from amk.backends.cuda.bench import (
     Measured,
     kv_bytes,
-    streamed_bytes,
     take_turns,
     trace_events,
     weight_bytes,
 )
 from amk.backends.cuda.decoder import until, watch
 from amk.backends.cuda.fidelity import LIMITS, Fidelity, divergence, relative_error
+from amk.backends.cuda.predict import Costs, predict
 from amk.frontends.hf.config import parse_config
 from amk.frontends.hf.presets import preset
 from amk.ir.packs import F32
@@ -170,12 +170,14 @@ def test_a_timeline_has_every_instruction_and_its_prediction() -> None:
             for i in range(len(queue)):
                 at = 10_000 + 1000 * (step * longest + i)
                 stamps[sm, step, i] = (at, at + 200, at + 900)
-    events = trace_events(program, stamps, ceiling=4000.0)
+    events = trace_events(program, stamps, predict(program, 5, 2, Costs(4e6)))
+    json.dumps(events, allow_nan=False)
     measured = [e for e in events if e["ph"] == "X" and e["pid"] == 0]
     assert len(measured) == 2 * sum(map(len, program.queues))
     assert measured[0]["ts"] == 0
     assert measured[0]["dur"] == pytest.approx(0.9)
     assert measured[0]["args"]["operands_after_us"] == pytest.approx(0.2)
     predicted = [e for e in events if e["ph"] == "X" and e["pid"] == 1]
-    streaming = [run for queue in program.queues for run in queue if streamed_bytes(program, run)]
-    assert len(predicted) == 2 * len(streaming) > 0
+    assert len(predicted) == len(measured)
+    names = {e["args"]["name"] for e in events if e["name"] == "process_name"}
+    assert names == {"measured", "predicted"}
