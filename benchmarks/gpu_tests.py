@@ -1,0 +1,100 @@
+"""Runs what only a GPU can tell, and keeps what came of it in benchmarks/results.
+
+    python benchmarks/gpu_tests.py
+
+`pytest -m gpu`, and small programs (small.py) under compute-sanitizer where it is installed. The
+status is that of pytest. AMK_COMMIT and AMK_RESULTS are those of record.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from record import RESULTS, commit, gpu
+
+TOOLS = ("memcheck", "racecheck", "synccheck")
+PATIENCE = 150
+"""Seconds for one checker."""
+
+
+def tests() -> dict[str, Any]:
+    """Runs `pytest -m gpu`: how many tests passed, failed and were skipped, and which failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = ["pytest", "-q", "-m", "gpu", "tests/unit"]
+        began = perf_counter()
+        done = subprocess.run([sys.executable, "-m", *command, f"--junitxml={report}"], check=False)
+        suite = ElementTree.parse(report).getroot()[0]
+        count = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
+        failed = [
+            f"{case.get('classname')}::{case.get('name')}"
+            for case in suite.iter("testcase")
+            if case.find("failure") is not None or case.find("error") is not None
+        ]
+    return {
+        "command": " ".join(command),
+        **count,
+        "failed": failed,
+        "seconds": round(perf_counter() - began, 1),
+        "status": done.returncode,
+    }
+
+
+def checker(tool: str) -> dict[str, Any]:
+    """Runs small.py under a tool of compute-sanitizer: its summary, and status of the program."""
+    command = ["compute-sanitizer", "--tool", tool]
+    command += ["--report-api-errors", "no"] if tool == "memcheck" else []
+    command += ["python", "benchmarks/small.py"]
+    began = perf_counter()
+    try:
+        done = subprocess.run(
+            [*command[:-2], sys.executable, command[-1]],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"command": " ".join(command), "summary": f"not done after {PATIENCE} s"}
+    summary = re.findall(r"========= (.*SUMMARY: .*)", done.stdout)
+    return {
+        "command": " ".join(command),
+        "summary": summary[-1] if summary else "none",
+        "status": done.returncode,
+        "seconds": round(perf_counter() - began, 1),
+    }
+
+
+def main() -> None:
+    found: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "command": "python benchmarks/gpu_tests.py",
+        "device": gpu(),
+        "pytest": tests(),
+    }
+    if shutil.which("compute-sanitizer"):
+        found |= {tool: checker(tool) for tool in TOOLS}
+    folder = Path(os.environ.get("AMK_RESULTS", RESULTS))
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^a-z0-9.]+", "-", found["device"].split(",")[0].lower())
+    path = folder / f"{found['date'][:10]}-{name}-gpu-tests.json"
+    path.write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(found))
+    print(f"written to {path}", file=sys.stderr)
+    raise SystemExit(found["pytest"]["status"])
+
+
+if __name__ == "__main__":
+    main()
