@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from amk.backends.cuda.layout import Layout, weight
+from amk.backends.cuda.layout import ALIGN, Layout, weight
 from amk.errors import AmkError
 from amk.ir.kernels import (
     Append,
@@ -21,11 +21,14 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    MoeDown,
+    MoeGateUp,
     Ref,
     RmsNorm,
     Rope,
     RowKernel,
     Sample,
+    Topk,
     ceil_div,
 )
 from amk.ir.program import DTYPES, SLOT_ROWS, Buffer, Run
@@ -41,9 +44,12 @@ TEMPLATES: dict[type[Kernel], str] = {
     Binary: "Binary",
     Embed: "Embed",
     Gemv: "Gemv",
+    MoeDown: "MoeDown",
+    MoeGateUp: "MoeGateUp",
     RmsNorm: "RmsNorm",
     Rope: "Rope",
     Sample: "Sample",
+    Topk: "Topk",
 }
 MAX_USES = 1 << 16
 KV_BUFFERS, KV_BYTES = 5, 4096
@@ -51,6 +57,9 @@ KV_BUFFERS, KV_BYTES = 5, 4096
 
 SAMPLE_STAGE = 2 * 2048 * 4 + 16
 """Bytes of the histogram of `sample`, and of what is found in it."""
+
+MAX_LOGITS, MAX_CHOICES = 1024, 32
+"""Experts that a router of one warp tells apart, and how many it may choose."""
 
 MAX_GROUP = 16
 """Query heads of one attention tile."""
@@ -415,6 +424,82 @@ class Coder:
         constants = (("int N", str(k.n)), ("bool PAIRS", boolean(bool(k.pairs))))
         types = (("X", self.operand(k.x)), ("Out", self.operand(k.out)))
         return Code("Argmax", constants, types, 0), [*self.place(k.x), *self.place(k.out)]
+
+    def _topk(self, name: str, k: Topk) -> tuple[Code, list[int]]:
+        if k.n > MAX_LOGITS:
+            raise AmkError(f"kernel @{name}: {k.n} logits of experts are more than {MAX_LOGITS}")
+        if k.choices > MAX_CHOICES:
+            raise AmkError(f"kernel @{name}: {k.choices} choices are more than {MAX_CHOICES}")
+        constants = (
+            ("int N", str(k.n)),
+            ("int CHOICES", str(k.choices)),
+            ("bool NORMALIZE", boolean(bool(k.normalize))),
+        )
+        types = (
+            ("X", self.operand(k.x)),
+            ("Ids", self.operand(k.ids)),
+            ("Weights", self.operand(k.weights)),
+        )
+        record = [*self.place(k.x), *self.place(k.ids), *self.place(k.weights)]
+        return Code("Topk", constants, types, 0), record
+
+    def experts(
+        self, name: str, k: MoeGateUp | MoeDown
+    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]], list[int]]:
+        """Constants, types and first fields that both halves of an expert MLP have."""
+        element = weight(self.program, k.weight).dtype
+        unit = 16 // DTYPES[element]
+        if k.k % unit:
+            raise AmkError(f"kernel @{name}: k must be a multiple of {unit}, got {k.k}")
+        if k.choices > MAX_CHOICES:
+            raise AmkError(f"kernel @{name}: {k.choices} choices are more than {MAX_CHOICES}")
+        self.whole_units(name, k.x, k.k)
+        self.whole_words(name, k, k.out)
+        constants = [
+            ("int N", str(k.n)),
+            ("int TILE", str(k.tile)),
+            ("int K", str(k.k)),
+            ("int CHOICES", str(k.choices)),
+            ("int EXPERTS", str(k.experts)),
+        ]
+        types = [
+            ("Weight", CTYPES[element]),
+            ("X", self.operand(k.x)),
+            ("Ids", self.operand(k.ids)),
+            ("Out", self.operand(k.out)),
+        ]
+        matrix = self.layout.fixed.regions[k.weight].at // ALIGN
+        return constants, types, [*self.place(k.x), *self.place(k.out), *self.place(k.ids), matrix]
+
+    def _moe_gate_up(self, name: str, k: MoeGateUp) -> tuple[Code, list[int]]:
+        constants, types, record = self.experts(name, k)
+        constants += [
+            ("int WIDTH", str(k.width)),
+            ("float EPS", number(k.eps)),
+            ("bool NORM", boolean(k.norm is not None)),
+        ]
+        types += [("Norm", self.weight_type(k.norm))]
+        size = DTYPES[weight(self.program, k.weight).dtype]
+        stage = k.k * size + 4 * k.choices
+        record = [*record, self.table(k.norm)]
+        return Code("MoeGateUp", tuple(constants), tuple(types), stage), record
+
+    def _moe_down(self, name: str, k: MoeDown) -> tuple[Code, list[int]]:
+        constants, types, record = self.experts(name, k)
+        constants += [
+            ("bool RESIDUAL", boolean(k.res_in is not None)),
+            ("bool RES_OUT", boolean(k.res_out is not None)),
+        ]
+        types += [
+            ("Weights", self.operand(k.weights)),
+            ("In", self.operand(k.res_in)),
+            ("Res", self.operand(k.res_out)),
+        ]
+        size = DTYPES[weight(self.program, k.weight).dtype]
+        stage = k.choices * (k.k * size + 8) + self.stage_rows(name, k)
+        places = [self.place(ref) for ref in (k.weights, k.res_in, k.res_out)]
+        record = [*record, 0, *(n for place in places for n in place)]
+        return Code("MoeDown", tuple(constants), tuple(types), stage), record
 
     def rope_at(self, name: str | None) -> int:
         """Byte of a RoPE table's row among the rows of all tables."""

@@ -22,7 +22,7 @@ from amk.backends.cuda.codes import (
     Ending,
     boolean,
 )
-from amk.backends.cuda.layout import Layout, align, gemvs, plan
+from amk.backends.cuda.layout import ALIGN, Layout, align, gemvs, plan
 from amk.backends.cuda.target import Target
 from amk.errors import AmkError
 from amk.ir.kernels import Argmax, Sample
@@ -40,8 +40,11 @@ HEADERS = {
     "Binary": "binary",
     "Embed": "embed",
     "Gemv": "gemv",
+    "MoeDown": "moe",
+    "MoeGateUp": "moe",
     "RmsNorm": "rms_norm",
     "Rope": "rope",
+    "Topk": "topk",
     "Sample": "sample",
 }
 
@@ -138,7 +141,7 @@ def emit(
         _constants(layout, shared, target, codes, instructions, counters, trace),
         _tables(layout, records, counters),
         *(_include(f"runtime/{name}.cuh") for name in runtime),
-        *(_include(f"kernels/{HEADERS[name]}.cuh") for name in templates),
+        *(_include(f"kernels/{h}.cuh") for h in dict.fromkeys(HEADERS[t] for t in templates)),
         *(_struct(f"Ending{number}", end, "") for end, number in coder.endings.items()),
         *(
             _struct(f"Code{number}", code, _who(used[number]), coder.endings_of(used[number]))
@@ -262,6 +265,7 @@ def _constants(
         "SLOT_BYTES": layout.slot_bytes,
         "ENTRIES": max(1, entries(layout, codes)),
         "LEAD": LEAD,
+        "TABLE_ALIGN": ALIGN,
         "KV_BUFFERS": KV_BUFFERS,
         "KV_BYTES": KV_BYTES,
         "KV_STAGE": shared.places["STAGE"],

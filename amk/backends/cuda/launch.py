@@ -233,7 +233,7 @@ class Session:
         self.stream = self._keep(
             pack_streams(driver, self._launch_simple, layout, weights, progress)
         )
-        self.fixed = self._keep(pack_fixed(driver, layout, weights))
+        self.fixed = self._keep(pack_fixed(driver, self._launch_simple, layout, weights))
         self.words = self._keep(guarded(driver, layout.words))
         self.cache = self._keep(guarded(driver, layout.caches))
         self.counters = self._keep(driver.mem_alloc(4 * max(1, self.program.counters)))

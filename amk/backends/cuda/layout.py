@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amk.errors import AmkError
-from amk.ir.kernels import Embed, Gemv, Kernel, RmsNorm, ceil_div
+from amk.ir.kernels import Embed, Gemv, Kernel, MoeDown, MoeGateUp, RmsNorm, ceil_div
 from amk.ir.packs import row_order
 from amk.ir.program import DTYPES, SLOT_ROWS, Pack, Program, Ring, Tensor
 
@@ -119,6 +119,10 @@ def tables(kernel: Kernel) -> list[str]:
         return [kernel.weight]
     if isinstance(kernel, Embed):
         return [kernel.table]
+    if isinstance(kernel, MoeGateUp):
+        return [kernel.weight, *([kernel.norm] if kernel.norm else [])]
+    if isinstance(kernel, MoeDown):
+        return [kernel.weight]
     return []
 
 

@@ -13,7 +13,15 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from amk.backends.cuda.layout import GUARD, Arena, Layout, max_rows, packings, weight
+from amk.backends.cuda.layout import (
+    GUARD,
+    Arena,
+    Layout,
+    max_rows,
+    packings,
+    source_rows,
+    weight,
+)
 from amk.errors import AmkError
 from amk.ir.packs import F32, materialize, rope_table, round_bf16
 from amk.ir.program import Pack, Program
@@ -73,38 +81,45 @@ def pack_streams(
         sources.setdefault(p.source, []).append(i)
     for source, uses in sources.items():
         progress(source)
-        x = weights(source)
-        there = on_device(x)
-        if there is None:
-            shape = layout.program.tensors[source].shape
-            host = np.asarray(x)
-            if host.shape != shape:
-                raise AmkError(f"tensor '{source}' must have shape {shape}, got {host.shape}")
-            half = host.dtype == np.uint16 or layout.streamed == "bf16"
-            data = driver.to_device(np.ascontiguousarray(bits(host, "bf16" if half else "f32")))
-            address = int(data)
-        else:
-            (address, half), data = there, x
-        for i in uses:
-            p = plans[i]
-            rows, places = driver.to_device(p.from_row), driver.to_device(p.to)
-            name = "amk_pack_bf16" if half else "amk_pack_f32"
-            launch(
-                name,
-                len(p.from_row),
-                256,
-                address,
-                int(target),
-                int(rows),
-                int(places),
-                np.int32(p.k),
-            )
-            driver.Context.synchronize()
-            rows.free()
-            places.free()
-        if there is None:
-            data.free()
+        rows = [(plans[i].from_row, plans[i].to, plans[i].k) for i in uses]
+        scatter(driver, launch, layout, weights, source, "amk_pack", int(target), rows)
     return target
+
+
+def scatter(
+    driver: Any,
+    launch: Launcher,
+    layout: Layout,
+    weights: Weights,
+    source: str,
+    kernel: str,
+    target: int,
+    rows: list[tuple[NDArray[np.uint32], NDArray[np.uint64], int]],
+) -> None:
+    """Rows of a checkpoint tensor to where they belong, by `kernel` (`amk_pack` or `amk_place`):
+    each of `rows` has the source's rows, the places in the target, and the columns."""
+    x = weights(source)
+    there = on_device(x)
+    if there is None:
+        shape = layout.program.tensors[source].shape
+        host = np.asarray(x)
+        if host.shape != shape:
+            raise AmkError(f"tensor '{source}' must have shape {shape}, got {host.shape}")
+        half = host.dtype == np.uint16 or layout.streamed == "bf16"
+        data = driver.to_device(np.ascontiguousarray(bits(host, "bf16" if half else "f32")))
+        address = int(data)
+    else:
+        (address, half), data = there, x
+    for from_row, to, k in rows:
+        own, places = driver.to_device(from_row), driver.to_device(to)
+        name = f"{kernel}_bf16" if half else f"{kernel}_f32"
+        arguments = (address, target, int(own), int(places), np.int32(k))
+        launch(name, len(from_row), 256, *arguments)
+        driver.Context.synchronize()
+        own.free()
+        places.free()
+    if there is None:
+        data.free()
 
 
 def fixed_value(program: Program, name: str, weights: Weights) -> Array | tuple[int, bool]:
@@ -124,8 +139,8 @@ def fixed_value(program: Program, name: str, weights: Weights) -> Array | tuple[
     return there
 
 
-def pack_fixed(driver: Any, layout: Layout, weights: Weights) -> Any:
-    """Allocates and fills the vectors and tables that kernels read in place."""
+def pack_fixed(driver: Any, launch: Launcher, layout: Layout, weights: Weights) -> Any:
+    """Allocates and fills the vectors, matrices and tables that kernels read in place."""
     program = layout.program
     target = driver.mem_alloc(layout.fixed.size)
     for name, region in layout.fixed.regions.items():
@@ -133,6 +148,13 @@ def pack_fixed(driver: Any, layout: Layout, weights: Weights) -> Any:
         if name in program.ropes:
             table = rope_table(program.ropes[name], max_rows(program))
             driver.memcpy_htod(at, np.ascontiguousarray(table.transpose(0, 2, 1)))
+            continue
+        pack = program.packs.get(name)
+        if pack and len(pack.shape) == 2 and pack.dtype == layout.streamed:
+            # matrices of experts are large: no copy of one is made on the host
+            for source, made, own in source_rows(program, name):
+                rows = [(own, made.astype(np.uint64), pack.shape[1])]
+                scatter(driver, launch, layout, weights, source, "amk_place", at, rows)
             continue
         value = fixed_value(program, name, weights)
         if isinstance(value, tuple):

@@ -23,6 +23,11 @@ CASES = {
     "splits": fused(Tiny(dtype="bf16", splits=2, chunk=4, kv_heads=1)),
     "counters": fused(Tiny(sync="counters", splits=2, chunk=4, kv_heads=1)),
     "sampling": fused(Tiny(dtype="bf16", sampling=True, vocab=41)),
+    "experts": fused(Tiny(dtype="bf16", experts=4, choices=2, inter=24)),
+    "experts in f32": fused(Tiny(sync="counters", experts=33, choices=3, normalize=0)),
+    "many experts": fused(
+        Tiny(dtype="bf16", hidden=2048, inter=768, head_dim=64, tile=8, experts=128, choices=8)
+    ),
     "unfused": unfused(Tiny(dtype="bf16")),
     "wide": fused(Tiny(dtype="bf16", hidden=2048, inter=4096, head_dim=64, heads=8, tile=8)),
 }
@@ -98,6 +103,9 @@ def test_layers_share_code() -> None:
         (fused(Tiny(head_dim=12)), "head_dim must be a multiple of 8"),
         (fused(Tiny(dtype="bf16", tile=2, sms=5)), "the tile 2 must be a multiple of 4"),
         (flagged_logits(41), "reads 41 elements at @logits"),
+        (fused(Tiny(experts=4, choices=2, inter=22)), "k must be a multiple of 4, got 22"),
+        (fused(Tiny(experts=34, choices=33)), "33 choices are more than 32"),
+        (fused(Tiny(experts=1025, choices=2)), "1025 logits of experts are more than 1024"),
     ],
 )
 def test_refuses_what_it_cannot_run(program: Program, message: str) -> None:

@@ -35,6 +35,16 @@ SHAPES = {
     "wide": Tiny(hidden=2048, heads=4, kv_heads=2, head_dim=64, inter=4096, tile=8),
     "splits": Tiny(kv_heads=1, splits=3, chunk=2),
     "splits of 64": Tiny(hidden=64, heads=4, kv_heads=2, head_dim=64, splits=2, chunk=3),
+    "experts": Tiny(experts=4, choices=2),
+    "one expert of five": Tiny(experts=5, choices=1, sms=5, hidden=64, inter=72),
+    "shares of 33 experts": Tiny(experts=33, choices=3, normalize=0, inter=24),
+    "experts of odd width": Tiny(experts=3, choices=2, inter=40, tile=12, hidden=72),
+    "128 experts": Tiny(
+        sms=24, hidden=256, inter=64, experts=128, choices=8, normalize=0, tile=8, vocab=512
+    ),
+    "wide experts": Tiny(
+        hidden=2048, heads=4, kv_heads=2, head_dim=64, inter=1536, experts=8, choices=2, tile=8
+    ),
     "many SMs": Tiny(sms=24, hidden=128, inter=256, vocab=512),
 }
 
@@ -62,7 +72,10 @@ def test_logits_equal_the_models(shape: str, dtype: str, sync: str) -> None:
     with proved(fused(t), get) as session:
         got = session.logits(IDS)
         assert session.guards() == []
-    assert error(got, reference(t, get, IDS)) < (2e-6 if dtype == "f32" else 2e-2)
+    # Rounding may choose another expert: compare with who rounds where the kernel does.
+    routed = t.experts and dtype == "bf16"
+    want = VmInterpreter(fused(t), get).logits(IDS) if routed else reference(t, get, IDS)
+    assert error(got, want) < (2e-6 if dtype == "f32" else 2e-2)
 
 
 @pytest.mark.parametrize("dtype", ["f32", "bf16"])

@@ -157,6 +157,24 @@ __device__ __forceinline__ float fetch_one(const Cta& c, const View<O>& v, int e
   }
 }
 
+/// Element e alone, of integers.
+template <class O>
+__device__ __forceinline__ int fetch_int(const Cta& c, const View<O>& v, int e) {
+  if constexpr (O::SPACE == LOCAL)
+    return reinterpret_cast<const int*>(v.base)[e];
+  else
+    return __float_as_int(fetch_one(c, v, e));  // the same 32 bits
+}
+
+/// Writes element e, of integers.
+template <class O>
+__device__ __forceinline__ void put_int(const View<O>& v, int e, int x) {
+  if constexpr (O::SPACE == FLAGGED)
+    store_word(reinterpret_cast<u64*>(v.base) + e, (u32)x, v.epoch);
+  else
+    reinterpret_cast<int*>(v.base)[e] = x;
+}
+
 /// Writes elements e and e + 1 (e even where a word holds two); `two` false: only the first exists.
 template <class O>
 __device__ __forceinline__ void put_two(const View<O>& v, int e, float x, float y, bool two = true) {

@@ -30,6 +30,11 @@ __device__ __forceinline__ u32 slowest_finisher() {
   return first;
 }
 
+/// By consumers: until every row block so far is finished, so that what finishers left in local buffers may be read.
+__device__ __forceinline__ void finished(Cta& c) {
+  while ((int)(c.block - c.reached) > 0) c.reached = slowest_finisher();
+}
+
 __device__ __forceinline__ void entry_put(u32 address, float v, u32 tag) {
   asm volatile("st.relaxed.cta.shared.u64 [%0],%1;" ::"r"(address), "l"((u64)tag << 32 | __float_as_uint(v)) : "memory");
 }
