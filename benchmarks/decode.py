@@ -118,11 +118,16 @@ class Verdict:
 def bytes_per_token(program: Program) -> int:
     """Bytes of weights that every token must read."""
     from amk.backends.cuda.layout import gemvs, weight
+    from amk.ir.kernels import MoeDown, MoeGateUp
     from amk.ir.program import DTYPES
 
     total = 0
     for k in gemvs(program).values():
         total += k.n * k.k * DTYPES[weight(program, k.weight).dtype]
+    for k in program.kernels.values():
+        if isinstance(k, MoeGateUp | MoeDown):
+            rows = 2 * k.n if isinstance(k, MoeGateUp) else k.choices * k.n
+            total += rows * k.k * DTYPES[weight(program, k.weight).dtype]
     return total
 
 

@@ -78,11 +78,15 @@ def for_session(tensors: dict[str, torch.Tensor]) -> Callable[[str], Any]:
 
 
 def weight_bytes(config: DecoderConfig, dtype: str) -> int:
-    """Bytes of weights that every token must read: all matrices but the embedding, and the head."""
+    """Bytes of weights that every token must read: all matrices but the embedding, and the head; of
+    experts, those that a router chooses."""
     size = config.vocab * config.hidden
     for name, shape in tensor_shapes(config).items():
         if len(shape) == 2 and name not in ("model.embed_tokens.weight", "lm_head.weight"):
-            size += shape[0] * shape[1]
+            rows = shape[0]
+            if config.experts and ".experts." in name:
+                rows = rows // config.experts.count * config.experts.choices
+            size += rows * shape[1]
     return size * SIZE[dtype]
 
 

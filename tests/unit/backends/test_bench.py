@@ -132,6 +132,13 @@ def test_bytes_are_those_of_the_published_model() -> None:
     assert kv_bytes(config, "bf16", 99, 1) == 100 * 16 * 2 * 8 * 64 * 2
 
 
+def test_of_experts_those_that_are_chosen_count() -> None:
+    config = parse_config(preset("mixtral-8x7b"))
+    attention = 4096 * (4096 + 2 * 1024) + 4096 * 4096
+    mlp = 8 * 4096 + 2 * 3 * 4096 * 14336  # the router, and two of eight experts
+    assert weight_bytes(config, "bf16") == 2 * (32 * (attention + mlp) + 32000 * 4096)
+
+
 class TestTokensAsTheyCome:
     def test_all_are_heard_once_and_in_order(self) -> None:
         shown, heard = np.zeros(8, np.int32), list[int]()
