@@ -222,7 +222,7 @@ class _Check:
         come = sums[ends[1]] - sums[ends[0]]
         require((come >= threshold).all(), "ranks: a wait before its signals")
         # Arrivals of one step come before those of the next, or waits on the counter prove nothing.
-        least = group(np.minimum, self.order, signaler, counter, len(counters))
+        least = group(np.minimum, self.visible, signaler, counter, len(counters))
         last = np.full((len(counters), len(self.size)), -1)
         np.maximum.at(last, (counter, self.sm[signaler]), self.index[signaler])
         in_time: Flags = (last < 0) | (least >= 2 * last + 2 - 2 * self.size)

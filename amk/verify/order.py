@@ -367,8 +367,8 @@ class GreedyRun:
         if place.step == 0:
             if counter not in self.last:
                 self.last[counter] = np.zeros(self.sms, dtype=np.int64)
-            self.last[counter][sm] = order[sm]
-        elif (order < self.last[counter]).any():
+            self.last[counter][sm] = visible[sm]
+        elif (visible < self.last[counter]).any():
             self.loosened.add(counter)
         waiting, count = self.counter_waiting[counter], self.counts[counter]
         woken = [other for threshold, other in waiting if threshold <= count]

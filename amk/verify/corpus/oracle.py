@@ -320,7 +320,7 @@ class Execution:
                 if mask != released[n]:
                     released[n], changed = mask, True
         if "arrivals" in self.cautions:
-            mixed = {c for c in self.arrivals if self.mixes(c, before, released)}
+            mixed = {c for c in self.arrivals if self.mixes(c, released)}
             if not mixed <= self.mixed:
                 self.mixed |= mixed
                 return self.solve(order)
@@ -352,15 +352,11 @@ class Execution:
                 mask |= carried
         return mask & among
 
-    def mixes(self, counter: int, before: list[int], released: list[int]) -> bool:
-        """Whether an arrival may come ahead of one of the step before: one that it neither has
-        acquired, nor is told of by something behind it on its SM."""
+    def mixes(self, counter: int, released: list[int]) -> bool:
+        """Whether an arrival may come ahead of one of the step before, which it has not acquired."""
         mine = [m for m, _ in self.arrivals[counter]]
         for b in mine:
-            told = 0
-            for m in self.members(before[b]):
-                ahead = self.ahead(m)
-                told |= released[m] | (0 if ahead is None else self.own(ahead))
+            told = released[b] | self.own(b)
             late = (a for a in mine if self.all[a].step + 1 == self.all[b].step)
             if any(not told >> a & 1 for a in late):
                 return True
