@@ -221,24 +221,27 @@ class _Check:
         ends = [cast(Ints, np.searchsorted(keys, w_counter * span + x)) for x in (0, rank[waiter])]
         come = sums[ends[1]] - sums[ends[0]]
         require((come >= threshold).all(), "ranks: a wait before its signals")
-        # Arrivals of one step come before those of the next, or waits on the counter prove nothing.
-        least = group(np.minimum, self.visible, signaler, counter, len(counters))
-        last = np.full((len(counters), len(self.size)), -1)
-        np.maximum.at(last, (counter, self.sm[signaler]), self.index[signaler])
-        in_time: Flags = (last < 0) | (least >= 2 * last + 2 - 2 * self.size)
-        tight = np.logical_and.reduce(in_time, axis=1)
-        use: Flags = np.logical_and(scaled == 1, tight[w_counter])
+        # In place of an arrival one of the next step may come, unless all waits come before that;
+        # then it must carry the other.
+        use = scaled == 1
         full: Flags = np.logical_and(use, threshold == total[w_counter])
+        every, own = np.arange(len(signaler)), self.sm[signaler]
+        last, late = (np.full((len(counters), len(self.size)), LOW) for _ in range(2))
+        for to, of, n in ((last, counter, signaler), (late, w_counter[use], waiter[use])):
+            np.maximum.at(to, (of, self.sm[n]), 2 * (self.index[n] - self.size[self.sm[n]]) + 1)
+        come_first = group(np.minimum, self.order, signaler, counter, len(counters)) >= late
         for clock, into in ((self.order, order), (self.visible, visible)):
             done = clock[signaler]
-            done[np.arange(len(signaler)), self.sm[signaler]] += 1
-            every = np.arange(len(signaler))
+            done[every, own] += 1
+            carried = group(np.minimum, done, every, counter, len(counters)) >= last
+            carried |= np.logical_and.reduce(come_first, axis=1)[:, None]
+            done[~carried[counter, own]] = LOW
             joined = group(np.maximum, done, every, counter, len(counters))
             join(into, waiter[full], joined, w_counter[full], 0 * self.size)
             for c, n, least_sum in waits[use & ~full][:, :3]:
                 mine = np.flatnonzero(counter == c)
                 for x in mine:
-                    same = mine[self.sm[signaler[mine]] == self.sm[signaler[x]]]
+                    same = mine[own[mine] == own[x]]
                     held = amount[same[self.index[signaler[same]] >= self.index[signaler[x]]]].sum()
                     if total[c] - held < least_sum:
                         np.maximum(into[n], done[x], out=into[n])

@@ -21,9 +21,10 @@ are. Two clocks:
 (R2) a write comes after every read of the value before it        (R4) what is read is the value
      that was meant
 
-A wait orders what it cannot pass without. That needs the arrivals of one step to come before those
-of the next on the same counter; where a program does not guarantee that, waits on the counter order
-nothing.
+A wait orders what it cannot pass without. In place of an arrival of its step it could pass with one
+of the next, unless that comes after the wait; and it may, if the later one carries the earlier:
+comes after it in the same relation. Where a program guarantees neither, waits on the counter do not
+order the SM whose arrival may be replaced.
 """
 
 from __future__ import annotations
@@ -116,14 +117,19 @@ class Op:
     """Flag events (within a step) that a write of this instruction contributes to."""
 
 
+Loose = tuple[str, int, int]
+"""Relation, counter and SM: the SM's arrivals may be replaced by later ones that do not carry
+them."""
+
+
 class GreedyRun:
-    def __init__(self, p: Program, accesses: dict[Place, list[AnyAccess]], loose: frozenset[int]):
+    def __init__(self, p: Program, accesses: dict[Place, list[AnyAccess]], loose: frozenset[Loose]):
         self.p = p
         self.loose = loose
         self.sms = len(p.queues)
         self.size = [len(q) for q in p.queues]
         self.found: list[Violation] = []
-        self.loosened: set[int] = set()
+        self.loosened: set[Loose] = set()
         self.time = 0
         self.keys: dict[tuple[str, int, int, int], int] = {}
         self.key_list: list[tuple[str, int, int, int]] = []
@@ -143,9 +149,9 @@ class GreedyRun:
                 for counter, amount in op.signals:
                     self.total[counter] += amount
                     self.by_sm[counter][sm].append((i, amount))
-        zero = np.zeros(self.sms, dtype=np.int64)
-        self.order = [zero.copy() for _ in range(self.sms)]
-        self.visible = [zero.copy() for _ in range(self.sms)] if p.counters else None
+        self.zero = np.zeros(self.sms, dtype=np.int64)
+        self.order = [self.zero.copy() for _ in range(self.sms)]
+        self.visible = [self.zero.copy() for _ in range(self.sms)] if p.counters else None
         self.landed = [0] * self.sms
         """Tick up to which an SM has acquired its own releases: those writes are in memory."""
         self.flag_events: list[list[Event | None]] = [
@@ -154,12 +160,19 @@ class GreedyRun:
         self.counts: dict[int, int] = defaultdict(int)
         self.arrived: dict[tuple[int, int], list[tuple[int, int, Clock, Clock]]] = defaultdict(list)
         self.joined: dict[tuple[int, int], tuple[Clock, Clock]] = {}
-        self.last: dict[int, Clock] = {}
-        """Per counter, [SM] tick of the SM's last signal in the first step."""
+        self.last_signal: dict[int, Clock] = defaultdict(self.zero.copy)
+        self.last_wait: dict[int, Clock] = defaultdict(self.zero.copy)
+        """Per counter, [SM] tick of the reads of the last that signals or waits in the first
+        step."""
         self.counter_waiting: dict[int, list[tuple[int, int]]] = defaultdict(list)
         self.appends: dict[tuple[str, int], list[tuple[int, int, CacheAccess]]] = defaultdict(list)
         for sm, queue in enumerate(self.queues):
             for i, op in enumerate(queue):
+                for w in op.waits:
+                    if w.scaled:
+                        self.last_wait[w.counter][sm] = 2 * i + 1
+                for counter, _ in op.signals:
+                    self.last_signal[counter][sm] = 2 * i + 1
                 for c in op.cache:
                     if c.write:
                         for head in range(c.lo, c.hi):
@@ -303,7 +316,7 @@ class GreedyRun:
         so it orders nothing in later steps.
         """
         total = self.total[w.counter]
-        if w.counter in self.loose or not w.scaled:
+        if not w.scaled:
             return
         assert self.visible is not None
         order, visible = self.order[sm], self.visible[sm]
@@ -355,7 +368,11 @@ class GreedyRun:
 
     def signal(self, sm: int, place: Place, counter: int, amount: int) -> list[int]:
         assert self.visible is not None
-        order, visible = self.order[sm].copy(), self.visible[sm].copy()
+        # What it carries to a wait; nothing that a later arrival might come without.
+        order, visible = (
+            self.zero if (relation, counter, sm) in self.loose else clock[sm].copy()
+            for relation, clock in (("order", self.order), ("visible", self.visible))
+        )
         self.arrived[counter, place.step].append((sm, place.index, order, visible))
         joined = self.joined.get((counter, place.step))
         if joined is None:
@@ -364,12 +381,10 @@ class GreedyRun:
             np.maximum(joined[0], order, out=joined[0])
             np.maximum(joined[1], visible, out=joined[1])
         self.counts[counter] += amount
-        if place.step == 0:
-            if counter not in self.last:
-                self.last[counter] = np.zeros(self.sms, dtype=np.int64)
-            self.last[counter][sm] = visible[sm]
-        elif (visible < self.last[counter]).any():
-            self.loosened.add(counter)
+        if place.step > 0 and (self.order[sm] < self.last_wait[counter]).any():
+            for relation, clock in (("order", self.order), ("visible", self.visible)):
+                missing = np.flatnonzero(clock[sm] < self.last_signal[counter])
+                self.loosened.update((relation, counter, int(other)) for other in missing)
         waiting, count = self.counter_waiting[counter], self.counts[counter]
         woken = [other for threshold, other in waiting if threshold <= count]
         if woken:
@@ -572,8 +587,8 @@ R = TypeVar("R", bound=GreedyRun)
 
 
 def settled(kind: type[R], p: Program, accesses: dict[Place, list[AnyAccess]]) -> R:
-    """A finished run that takes no wait for an order where arrivals of two steps may mix."""
-    loose: frozenset[int] = frozenset()
+    """A finished run in which no wait orders an arrival that a later one may replace."""
+    loose: frozenset[Loose] = frozenset()
     while True:
         run = kind(p, accesses, loose)
         run.run()

@@ -82,8 +82,8 @@ def judge(p: Program, cautions: tuple[str, ...] = ()) -> Fault | None:
     With `cautions`, what cannot be excluded by reasoning that is restricted so:
     guarded   a poll that happens from a position on only orders nothing
     arrivals  a wait orders only arrivals that it could not do without if all others of its step
-              came and none of any other step; and none on a counter whose arrivals of one step may
-              mix with those of the next
+              came and none of any other step; and none of an SM if one of the next step may come
+              ahead of it, not carrying it, and ahead of a wait on the same counter
     landed    a write is in memory before another only if that one has acquired it, or comes after a
               read of it
     ring      a slot with two consumers is a fault even where copies cannot overtake each other
@@ -129,8 +129,8 @@ class Execution:
         self.twice: str | None = None
         self.guarded: dict[int, set[int]] = {}
         """Instruction -> those whose words it polls from some position on only."""
-        self.mixed: set[int] = set()
-        """Counters that order nothing, to a cautious eye."""
+        self.mixed: set[tuple[str, int, int]] = set()
+        """Relation, counter and SM whose arrivals order nothing, to a cautious eye."""
         self.all: list[Instruction] = []
         self.at: dict[tuple[int, int, int], int] = {}
         for sm, queue in enumerate(p.queues):
@@ -300,7 +300,7 @@ class Execution:
                         mask |= before[m]
                 for counter, target in targets:
                     arrivals = [(before[m], amount) for m, amount in self.arrivals[counter]]
-                    mask |= self.gained(n, counter, target, before[n], arrivals)
+                    mask |= self.gained("before", n, counter, target, before[n], arrivals)
                 if mask != before[n]:
                     before[n], changed = mask, True
         released = [self.full] * len(self.all)
@@ -316,24 +316,30 @@ class Execution:
                         (self.full if before[m] >> n & 1 else released[m] | own[m], amount)
                         for m, amount in self.arrivals[counter]
                     ]
-                    mask |= self.gained(n, counter, target, released[n], arrivals)
+                    mask |= self.gained("released", n, counter, target, released[n], arrivals)
                 if mask != released[n]:
                     released[n], changed = mask, True
         if "arrivals" in self.cautions:
-            mixed = {c for c in self.arrivals if self.mixes(c, released)}
+            known = [r | o for r, o in zip(released, own, strict=True)]
+            early = self.early(before)
+            mixed = self.mixes("before", before, early) | self.mixes("released", known, early)
             if not mixed <= self.mixed:
                 self.mixed |= mixed
                 return self.solve(order)
         return before, released
 
     def gained(
-        self, n: int, counter: int, target: int, among: int, arrivals: list[tuple[int, int]]
+        self,
+        relation: str,
+        n: int,
+        counter: int,
+        target: int,
+        among: int,
+        arrivals: list[tuple[int, int]],
     ) -> int:
         """What a wait cannot be over without. `arrivals` are those of the counter, in order."""
         if "arrivals" not in self.cautions:
             return self.necessary(arrivals, target, among)
-        if counter in self.mixed:
-            return 0
         total = sum(amount for _, amount in self.arrivals[counter]) // self.steps
         # A wait that is not scaled speaks of the first step; in a later one it orders nothing
         # unless it needs all of that.
@@ -348,19 +354,39 @@ class Execution:
                 for other, amount in mine
                 if other >= m and (self.all[other].sm, self.all[other].step) == (x.sm, x.step)
             )
-            if x.step == step and total - behind < rest + 1:
+            sure = (relation, counter, x.sm) not in self.mixed
+            if sure and x.step == step and total - behind < rest + 1:
                 mask |= carried
         return mask & among
 
-    def mixes(self, counter: int, released: list[int]) -> bool:
-        """Whether an arrival may come ahead of one of the step before, which it has not acquired."""
-        mine = [m for m, _ in self.arrivals[counter]]
-        for b in mine:
-            told = released[b] | self.own(b)
-            late = (a for a in mine if self.all[a].step + 1 == self.all[b].step)
-            if any(not told >> a & 1 for a in late):
-                return True
-        return False
+    def early(self, before: list[int]) -> list[tuple[int, int]]:
+        """Counters, and arrivals that may come ahead of a wait there of the step before."""
+        waits = [
+            (w.counter, n)
+            for n, x in enumerate(self.all)
+            for w in self.p.queues[x.sm][x.index].waits
+            if w.scaled
+        ]
+        return [
+            (counter, b)
+            for counter, arrivals in self.arrivals.items()
+            for b, _ in arrivals
+            if any(
+                c == counter and self.all[n].step + 1 == self.all[b].step and not before[b] >> n & 1
+                for c, n in waits
+            )
+        ]
+
+    def mixes(
+        self, relation: str, carried: list[int], early: list[tuple[int, int]]
+    ) -> set[tuple[str, int, int]]:
+        """The SMs of arrivals that such an early one may come ahead of, not carrying them."""
+        return {
+            (relation, counter, self.all[a].sm)
+            for counter, b in early
+            for a, _ in self.arrivals[counter]
+            if self.all[a].step + 1 == self.all[b].step and not carried[b] >> a & 1
+        }
 
     # Faults
 

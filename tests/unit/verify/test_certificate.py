@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from amk.errors import AmkError
@@ -99,6 +99,7 @@ def test_safe_programs_pass_and_mutants_do_not(seed: int) -> None:
     has none, neither that of the program it was made from nor the true clocks of its own."""
     rng = Random(seed)
     p = lower(random_recipe(rng)) if rng.random() < 0.4 else safe_program(rng)
+    assume(not verify_program(p))  # a few safe ones are refused: docs/IR_SPEC.md, `arrivals`
     base = certificate(p)
     assert refusal(p, base) == ""
     for kind in rng.sample(list(MUTANTS), 6):
