@@ -27,7 +27,7 @@ from amk.dialects.kernel import KernelAttr, kernel_text, parse_kernel
 from amk.dialects.sched import RingOp, parse_range
 from amk.dialects.task import buffer_text, check_buffer, parse_buffer
 from amk.ir.kernels import Kernel
-from amk.ir.program import Buffer, Program, Run, Signal, Wait
+from amk.ir.program import SCOPES, Buffer, Program, Run, Signal, Wait
 
 
 @irdl_op_definition
@@ -108,10 +108,11 @@ class KernelOp(IRDLOperation):
 
 @irdl_attr_definition
 class RunAttr(Data[Run]):
-    """An instruction: `@kernel[lo to hi] wait COUNTER >= THRESHOLD, ... signal COUNTER += AMOUNT,
-    ...`
+    """An instruction: `@kernel[lo to hi] fence wait COUNTER >= THRESHOLD, ... signal COUNTER +=
+    AMOUNT, ...`
 
     A threshold counts arrivals per step; with `once` behind it, arrivals since the first launch.
+    Waits acquire and signals release at GPU scope unless `cta` or `relaxed` stands behind them.
     """
 
     name = "vm.run_attr"
@@ -128,19 +129,31 @@ class RunAttr(Data[Run]):
 
 def run_text(r: Run) -> str:
     """The text of one instruction, without its op name."""
-    text = f"@{r.kernel}[{r.lo} to {r.hi}]"
+    text = f"@{r.kernel}[{r.lo} to {r.hi}]{' fence' if r.fence else ''}"
     if r.waits:
-        waits = (f"{w.counter} >= {w.threshold}{'' if w.scaled else ' once'}" for w in r.waits)
-        text += f" wait {', '.join(waits)}"
+        text += f" wait {', '.join(map(wait_text, r.waits))}"
     if r.signals:
-        text += f" signal {', '.join(f'{s.counter} += {s.amount}' for s in r.signals)}"
+        text += f" signal {', '.join(map(signal_text, r.signals))}"
     return text
+
+
+def wait_text(w: Wait) -> str:
+    return f"{w.counter} >= {w.threshold}{'' if w.scaled else ' once'}{_scope_text(w.scope)}"
+
+
+def signal_text(s: Signal) -> str:
+    return f"{s.counter} += {s.amount}{_scope_text(s.scope)}"
+
+
+def _scope_text(scope: str) -> str:
+    return "" if scope == SCOPES[0] else f" {scope}"
 
 
 def parse_run(parser: AttrParser) -> Run:
     """Reads what `run_text` prints."""
     kernel = parser.parse_symbol_name().data
     lo, hi = parse_range(parser)
+    fence = parser.parse_optional_keyword("fence") is not None
     waits: list[Wait] = []
     signals: list[Signal] = []
     if parser.parse_optional_keyword("wait"):
@@ -151,7 +164,7 @@ def parse_run(parser: AttrParser) -> Run:
         signals.append(_signal(parser))
         while parser.parse_optional_punctuation(","):
             signals.append(_signal(parser))
-    return Run(kernel, lo, hi, tuple(waits), tuple(signals))
+    return Run(kernel, lo, hi, tuple(waits), tuple(signals), fence)
 
 
 def _wait(parser: AttrParser) -> Wait:
@@ -159,14 +172,20 @@ def _wait(parser: AttrParser) -> Wait:
     parser.parse_punctuation(">")
     parser.parse_punctuation("=")
     threshold = parser.parse_integer()
-    return Wait(counter, threshold, not parser.parse_optional_keyword("once"))
+    scaled = not parser.parse_optional_keyword("once")
+    return Wait(counter, threshold, scaled, _scope(parser))
 
 
 def _signal(parser: AttrParser) -> Signal:
     counter = parser.parse_integer()
     parser.parse_punctuation("+")
     parser.parse_punctuation("=")
-    return Signal(counter, parser.parse_integer())
+    return Signal(counter, parser.parse_integer(), _scope(parser))
+
+
+def _scope(parser: AttrParser) -> str:
+    named = (s for s in SCOPES[1:] if parser.parse_optional_keyword(s))
+    return next(named, SCOPES[0])
 
 
 @irdl_op_definition

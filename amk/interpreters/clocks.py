@@ -80,6 +80,7 @@ class Clocks:
         self.now = np.zeros(n, np.int64)
         self.strong = np.zeros((n, n), np.int64)
         self.weak = np.zeros((n, n), np.int64)
+        self.fenced = np.zeros((n, n), np.int64)
         self.released = np.zeros((program.counters, n), np.int64)
         self.released_weak = np.zeros((program.counters, n), np.int64)
         self.at_write: dict[tuple[int, int], I64] = {}
@@ -96,17 +97,24 @@ class Clocks:
         self.now[sm] += 1
         self.strong[sm, sm] = self.weak[sm, sm] = self.now[sm]
 
-    def acquire(self, sm: int, counter: int) -> None:
-        np.maximum(self.strong[sm], self.released[counter], out=self.strong[sm])
+    def acquire(self, sm: int, counter: int, scope: str) -> None:
+        if scope == "gpu":
+            np.maximum(self.strong[sm], self.released[counter], out=self.strong[sm])
         np.maximum(self.weak[sm], self.released_weak[counter], out=self.weak[sm])
 
-    def release(self, sm: int, counter: int) -> None:
-        np.maximum(self.released[counter], self.strong[sm], out=self.released[counter])
+    def release(self, sm: int, counter: int, scope: str) -> None:
+        if scope == "gpu":
+            np.maximum(self.released[counter], self.strong[sm], out=self.released[counter])
         np.maximum(self.released_weak[counter], self.weak[sm], out=self.released_weak[counter])
+
+    def fence(self, sm: int) -> None:
+        """Bulk copies of `sm` see what it has written and acquired so far."""
+        self.fenced[sm] = self.strong[sm]
+        self.fenced[sm, sm] -= 1
 
     def barrier(self) -> None:
         """A launch has ended: everything so far is before everything to come."""
-        for order in (self.strong, self.weak, self.released, self.released_weak):
+        for order in (self.strong, self.weak, self.released, self.released_weak, self.fenced):
             order[:] = self.now
         self.at_write.clear()
         for cells in self.cells.values():
@@ -242,9 +250,16 @@ class CacheCells:
         self.time = np.zeros((cache.rows, cache.heads), np.int64)
 
     def read(
-        self, clocks: Clocks, sm: int, head: int, rows: NDArray[np.intp], expected: I64
+        self,
+        clocks: Clocks,
+        sm: int,
+        head: int,
+        rows: NDArray[np.intp],
+        expected: I64,
+        bulk: bool,
     ) -> str | None:
-        """SM `sm` reads `rows` of `head`; `expected` has the step + 1 that owns each row."""
+        """SM `sm` reads `rows` of `head`, or copies them in bulk; `expected` has the step + 1 that
+        owns each row."""
         where = f"reads @{self.cache.name} head {head}"
         wrong = self.stamp[rows, head] != expected
         if wrong.any():
@@ -257,6 +272,11 @@ class CacheCells:
             at = int(np.argmax(loose))
             other = clocks.name(int(writer[at]), int(time[at]))
             return f"{where} row {int(rows[at])}; written by {other}; no wait orders them"
+        loose = time > clocks.fenced[sm][writer]
+        if bulk and loose.any():
+            at = int(np.argmax(loose))
+            other = clocks.name(int(writer[at]), int(time[at]))
+            return f"{where} row {int(rows[at])}; written by {other}; no fence is between them"
         return None
 
     def write(self, clocks: Clocks, sm: int, head: int, row: int, step: int) -> str | None:

@@ -262,7 +262,9 @@ class ShadowEngine:
         pos = step + self.shift
         clocks.tick(sm)
         for wait in run.waits:
-            clocks.acquire(sm, wait.counter)
+            clocks.acquire(sm, wait.counter, wait.scope)
+        if run.fence:
+            clocks.fence(sm)
         for a in p.reads:
             if pos >= a.since:
                 wrong = clocks.read(sm, a.buffer, a.use, step - a.previous, a.lo, a.hi)
@@ -274,7 +276,9 @@ class ShadowEngine:
             if (a.cache, a.lo) in own:
                 rows = rows[rows < pos]
             for head in range(a.lo, a.hi):
-                wrong = clocks.caches[a.cache].read(clocks, sm, head, rows, self.row_stamp[rows])
+                wrong = clocks.caches[a.cache].read(
+                    clocks, sm, head, rows, self.row_stamp[rows], a.bulk
+                )
                 if wrong:
                     raise self.fault(sm, wrong)
         writes = self.computed(sm, run, pos) if self.maybe_storage else self.derived(p, pos)
@@ -345,7 +349,7 @@ class ShadowEngine:
 
     def signal(self, sm: int, run: Run) -> None:
         for s in run.signals:
-            self.clocks.release(sm, s.counter)
+            self.clocks.release(sm, s.counter, s.scope)
             self.counters[s.counter] += s.amount
             value = self.counters[s.counter]
             if value >= COUNTER_LIMIT:

@@ -13,6 +13,6 @@ def program_digest(p: Program) -> str:
     tables = (p.buffers, p.caches, p.tensors, p.packs, p.ropes, p.kernels)
     digest.update(repr((p.name, *tables, p.counters, p.ring)).encode())
     for queue in p.queues:
-        runs = [(r.kernel, r.lo, r.hi, r.waits, r.signals) for r in queue]
+        runs = [(r.kernel, r.lo, r.hi, r.waits, r.signals, r.fence) for r in queue]
         digest.update(repr(runs).encode())
     return digest.hexdigest()

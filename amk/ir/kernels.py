@@ -60,6 +60,8 @@ class CacheAccess(NamedTuple):
     chunk: int = 0
     splits: int = 1
     split: int = 0
+    bulk: bool = False
+    """A read by bulk copies, of all rows but one that the same instruction writes."""
 
 
 class WeightAccess(NamedTuple):
@@ -314,7 +316,7 @@ class Attention(Kernel):
                 if ref:
                     yield _read(ref, g * self.head_dim, (g + 1) * self.head_dim, since)
             rows = (self.chunk, self.splits, s) if self.splits > 1 else (0, 1, 0)
-            yield CacheAccess(self.cache, g, g + 1, False, *rows)
+            yield CacheAccess(self.cache, g, g + 1, False, *rows, bulk=True)
             if self.k:
                 writes.append(CacheAccess(self.cache, g, g + 1, True, *rows))
             if s == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import fields, replace
 
-from amk.ir.kernels import Kernel, Ref
+from amk.ir.kernels import CacheAccess, Kernel, Ref
 from amk.ir.program import Buffer, Program, Run, SchedProgram, Segment, Signal, TaskProgram, Wait
 from amk.ir.regions import Producers, needs_counters, producers, regions
 
@@ -75,10 +75,18 @@ class _Counters:
 
 
 def to_vm(p: SchedProgram) -> Program:
-    """The vm program of a scheduled program."""
+    """The vm program of a scheduled program. Whatever reads a cache by bulk copies has a fence."""
     counters = _Counters(p)
+    fenced = {
+        name
+        for name, k in p.kernels.items()
+        if any(isinstance(a, CacheAccess) and a.bulk for a in k.accesses(0, min(k.grid, 1)))
+    }
     queues = [
-        [Run(s.family, s.lo, s.hi, counters.waits(s), counters.signals(s)) for s in queue]
+        [
+            Run(s.family, s.lo, s.hi, counters.waits(s), counters.signals(s), s.family in fenced)
+            for s in queue
+        ]
         for queue in p.segments
     ]
     return Program(

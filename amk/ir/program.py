@@ -118,34 +118,43 @@ class RopeTable:
     scale: float = 1.0
 
 
+SCOPES = ("gpu", "cta", "relaxed")
+"""Scopes of a release or acquire. Between SMs, one at CTA scope is no more than a relaxed one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Counter `counter` has reached `threshold` arrivals of this step: with A arrivals a step in
     all (the sum of the amounts of every signal), that is A * t + threshold in step t. Not `scaled`:
-    `threshold` in every step."""
+    `threshold` in every step. At scope gpu it is an acquire."""
 
     counter: int
     threshold: int
     scaled: bool = True
+    scope: str = "gpu"
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Add `amount` to `counter` after the instruction's writes."""
+    """Add `amount` to `counter`: at scope gpu a release, after the instruction's writes; otherwise
+    after its reads."""
 
     counter: int
     amount: int
+    scope: str = "gpu"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One instruction: tiles [lo, hi) of a kernel."""
+    """One instruction: tiles [lo, hi) of a kernel. With `fence`, what its SM can see is seen by bulk
+    copies too, which read through the asynchronous proxy: by its own, and by later ones."""
 
     kernel: str
     lo: int
     hi: int
     waits: tuple[Wait, ...] = ()
     signals: tuple[Signal, ...] = ()
+    fence: bool = False
 
 
 @dataclass(frozen=True, slots=True)

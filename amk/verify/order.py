@@ -20,6 +20,7 @@ are. Two clocks:
      before it
 (R2) a write comes after every read of the value before it        (R4) what is read is the value
      that was meant
+(R5) a bulk copy comes behind a fence that comes visibly after the write it wants
 
 A wait orders what it cannot pass without. In place of an arrival of its step it could pass with one
 of the next, unless that comes after the wait; and it may, if the later one carries the earlier:
@@ -37,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amk.ir.kernels import Access, AnyAccess, CacheAccess
-from amk.ir.program import Program, Wait
+from amk.ir.program import Program, Signal, Wait
 from amk.verify.violation import Place, Violation
 
 STEPS = 2
@@ -112,7 +113,8 @@ class Op:
     writes: list[Touch]
     cache: list[CacheAccess]
     waits: tuple[Wait, ...]
-    signals: tuple[tuple[int, int], ...]
+    signals: tuple[Signal, ...]
+    fence: bool
     feeds: list[int]
     """Flag events (within a step) that a write of this instruction contributes to."""
 
@@ -146,12 +148,14 @@ class GreedyRun:
         )
         for sm, queue in enumerate(self.queues):
             for i, op in enumerate(queue):
-                for counter, amount in op.signals:
-                    self.total[counter] += amount
-                    self.by_sm[counter][sm].append((i, amount))
+                for s in op.signals:
+                    self.total[s.counter] += s.amount
+                    self.by_sm[s.counter][sm].append((i, s.amount))
         self.zero = np.zeros(self.sms, dtype=np.int64)
         self.order = [self.zero.copy() for _ in range(self.sms)]
         self.visible = [self.zero.copy() for _ in range(self.sms)] if p.counters else None
+        self.fenced: list[tuple[int, Clock | None]] = [(0, None)] * self.sms
+        """When an SM last had a fence, and what it could see then."""
         self.landed = [0] * self.sms
         """Tick up to which an SM has acquired its own releases: those writes are in memory."""
         self.flag_events: list[list[Event | None]] = [
@@ -171,8 +175,8 @@ class GreedyRun:
                 for w in op.waits:
                     if w.scaled:
                         self.last_wait[w.counter][sm] = 2 * i + 1
-                for counter, _ in op.signals:
-                    self.last_signal[counter][sm] = 2 * i + 1
+                for s in op.signals:
+                    self.last_signal[s.counter][sm] = 2 * i + 1
                 for c in op.cache:
                     if c.write:
                         for head in range(c.lo, c.hi):
@@ -182,8 +186,7 @@ class GreedyRun:
 
     def op(self, place: Place, accesses: dict[Place, list[AnyAccess]]) -> Op:
         run = self.p.queues[place.sm][place.index]
-        signals = tuple((s.counter, s.amount) for s in run.signals)
-        out = Op([], [], [], run.waits, signals, [])
+        out = Op([], [], [], run.waits, run.signals, run.fence, [])
         for a in accesses[place]:
             if isinstance(a, Access):
                 (out.writes if a.write else out.reads).append(self.touch(a, place.sm))
@@ -316,7 +319,7 @@ class GreedyRun:
         so it orders nothing in later steps.
         """
         total = self.total[w.counter]
-        if not w.scaled:
+        if not w.scaled or w.scope != "gpu":
             return
         assert self.visible is not None
         order, visible = self.order[sm], self.visible[sm]
@@ -342,6 +345,8 @@ class GreedyRun:
         seen = self.visible[sm] if self.visible is not None else None
         if seen is not None:
             seen[sm] = 2 * n + 1
+        if op.fence:
+            self.fenced[sm] = n, None if seen is None else seen.copy()
         for t in op.reads:
             self.read(place, t)
         for c in op.cache:
@@ -362,15 +367,18 @@ class GreedyRun:
         order[sm] = 2 * n + 2
         if seen is not None:
             seen[sm] = 2 * n + 2
-        for counter, amount in op.signals:
-            woken += self.signal(sm, place, counter, amount)
+        for s in op.signals:
+            woken += self.signal(sm, place, s)
         return woken
 
-    def signal(self, sm: int, place: Place, counter: int, amount: int) -> list[int]:
+    def signal(self, sm: int, place: Place, s: Signal) -> list[int]:
         assert self.visible is not None
+        counter, released = s.counter, s.scope == "gpu"
         # What it carries to a wait; nothing that a later arrival might come without.
         order, visible = (
-            self.zero if (relation, counter, sm) in self.loose else clock[sm].copy()
+            clock[sm].copy()
+            if released and (relation, counter, sm) not in self.loose
+            else self.zero
             for relation, clock in (("order", self.order), ("visible", self.visible))
         )
         self.arrived[counter, place.step].append((sm, place.index, order, visible))
@@ -380,10 +388,10 @@ class GreedyRun:
         else:
             np.maximum(joined[0], order, out=joined[0])
             np.maximum(joined[1], visible, out=joined[1])
-        self.counts[counter] += amount
+        self.counts[counter] += s.amount
         if place.step > 0 and (self.order[sm] < self.last_wait[counter]).any():
             for relation, clock in (("order", self.order), ("visible", self.visible)):
-                missing = np.flatnonzero(clock[sm] < self.last_signal[counter])
+                missing = np.flatnonzero(clock[sm] * released < self.last_signal[counter])
                 self.loosened.update((relation, counter, int(other)) for other in missing)
         waiting, count = self.counter_waiting[counter], self.counts[counter]
         woken = [other for threshold, other in waiting if threshold <= count]
@@ -527,6 +535,27 @@ class GreedyRun:
                         Violation("R1", f"{text}; no wait orders them", (place, writer))
                     )
                     return
+        if c.bulk:
+            self.copy_rows(place, c)
+
+    def copy_rows(self, place: Place, c: CacheAccess) -> None:
+        """Bulk copies read what the SM could see at its last fence: the row of this step, unless
+        the same instruction writes it, and that of the step before, and so all older ones."""
+        since, seen = self.fenced[place.sm]
+        for head in range(c.lo, c.hi):
+            for sm, index, w in self.appends[c.cache, head]:
+                if (w.chunk, w.splits) == (c.chunk, c.splits) and w.split != c.split:
+                    continue
+                step = place.step - ((sm, index) == (place.sm, place.index))
+                n = step * self.size[sm] + index
+                done = since > n if sm == place.sm else seen is not None and seen[sm] >= 2 * n + 2
+                if step >= 0 and not done:
+                    writer, row = Place(sm, index, step), "pos" if step == place.step else "pos - 1"
+                    text = f"{place} copies row {row} of @{c.cache}[{head}], written by {writer}"
+                    self.found.append(
+                        Violation("R5", f"{text}; no fence is between them", (place, writer))
+                    )
+                    return
 
     # Deadlock
 
@@ -598,5 +627,5 @@ def settled(kind: type[R], p: Program, accesses: dict[Place, list[AnyAccess]]) -
 
 
 def check_order(p: Program, accesses: dict[Place, list[AnyAccess]]) -> list[Violation]:
-    """(D1) and (R1) to (R4)."""
+    """(D1) and (R1) to (R5)."""
     return settled(GreedyRun, p, accesses).found

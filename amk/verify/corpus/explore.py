@@ -3,7 +3,8 @@
 The oracle reasons about what can happen; this machine does it. Its moves are those of docs/IR_SPEC,
 Execution model. An SM issues the reads of its next instruction when its waits hold and its words
 have come. Its writes then become visible one by one, whenever they like, those of one place in
-order; its signals are performed when all of its writes so far are visible. A plain read must find
+order; its signals are performed when all of its writes so far are visible, or, if they are no
+release, whenever they like, those on one counter in order. A plain read must find
 the value that it means and have acquired it; a counter is read as it was at any moment at which the
 wait holds, so what is acquired is as little as may be.
 
@@ -43,6 +44,17 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """A signal on its way, of instruction `by`, and what a release carries with it."""
+
+    counter: int
+    amount: int
+    by: int
+    view: int
+    release: bool
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """Where all SMs are, what is on its way, and what memory and counters hold."""
 
@@ -50,15 +62,16 @@ class State:
     """Instructions each SM has begun."""
     stores: tuple[tuple[Store, ...], ...]
     """Writes of each SM that are not visible yet."""
-    signals: tuple[tuple[tuple[int, int, int, int], ...], ...]
-    """Signals of each SM that are not performed yet: counter, amount, instruction, and what the SM
-    had acquired."""
+    signals: tuple[tuple[Pending, ...], ...]
+    """Signals of each SM that are not performed yet."""
     memory: frozenset[tuple[Cell, Stamp, int]]
     """Values in memory, and who wrote them."""
     counters: tuple[tuple[tuple[int, int], ...], ...]
     """History of each counter: its value, and what one acquires with it."""
     views: tuple[int, ...]
     """Instructions whose writes each SM has acquired, as a mask."""
+    fenced: tuple[int, ...]
+    """Those whose writes its bulk copies see."""
 
 
 class Machine:
@@ -94,7 +107,8 @@ class Machine:
         """What goes wrong in some execution. Raises TooLargeError."""
         n = len(self.p.queues)
         empty: tuple[tuple[tuple[int, int], ...], ...] = (((0, 0),),) * self.p.counters
-        start = State((0,) * n, ((),) * n, ((),) * n, frozenset(), empty, (0,) * n)
+        none = (0,) * n
+        start = State(none, ((),) * n, ((),) * n, frozenset(), empty, none, none)
         seen, stack = {start}, [start]
         while stack:
             state = stack.pop()
@@ -125,8 +139,14 @@ class Machine:
             if not taken & set(store.cells):
                 out.append(self.land(state, sm, i))
             taken |= set(store.cells)
-        if signals and not any(s.by <= signals[0][2] for s in stores):
-            out.append(self.signal(state, sm))
+        for i, signal in enumerate(signals):
+            ahead = signals[:i]
+            if signal.release:
+                free = not ahead and not any(s.by <= signal.by for s in stores)
+            else:
+                free = not any(a.counter == signal.counter for a in ahead)
+            if free:
+                out.append(self.signal(state, sm, i))
         if state.at[sm] < self.size[sm] * self.steps:
             begun = self.begin(state, sm)
             if isinstance(begun, str):
@@ -149,18 +169,19 @@ class Machine:
             memory,
             state.counters,
             state.views,
+            state.fenced,
         )
 
-    def signal(self, state: State, sm: int) -> State:
-        """The oldest signal is performed. What it carries stays with the counter: whoever reads a
+    def signal(self, state: State, sm: int, i: int) -> State:
+        """A signal is performed. What a release carries stays with the counter: whoever reads a
         later value acquires that too."""
-        counter, amount, by, view = state.signals[sm][0]
-        history = state.counters[counter]
+        s, rest = state.signals[sm][i], state.signals[sm][:i] + state.signals[sm][i + 1 :]
+        history = state.counters[s.counter]
         value, carried = history[-1]
-        new = (*history, (value + amount, carried | view | 1 << by))
+        new = (*history, (value + s.amount, carried | (s.view if s.release else 0)))
         return State(
-            state.at, state.stores, put(state.signals, sm, state.signals[sm][1:]), state.memory,
-            put(state.counters, counter, new), state.views,
+            state.at, state.stores, put(state.signals, sm, rest), state.memory,
+            put(state.counters, s.counter, new), state.views, state.fenced,
         )  # fmt: skip
 
     def begin(self, state: State, sm: int) -> State | str | None:
@@ -173,7 +194,8 @@ class Machine:
             enough = next((h for h in state.counters[w.counter] if h[0] >= target), None)
             if enough is None:
                 return None
-            view |= enough[1]
+            view |= enough[1] if w.scope == "gpu" else 0
+        fenced = view if run.fence else state.fenced[sm]
         pos = self.start + step
         accesses = [a for a in self.p.accesses(run) if not isinstance(a, Access) or pos >= a.since]
         holds = {cell: (stamp, by) for cell, stamp, by in state.memory}
@@ -205,7 +227,10 @@ class Machine:
                 own = any(isinstance(b, CacheAccess) and b.write for b in accesses)
                 for cell in mine:
                     by = holds.get(cell, (None, -1))[1]
-                    if not (own and cell[1] == pos) and not self.sees(sm, number, view, by):
+                    if own and cell[1] == pos:
+                        continue
+                    fit = by >= 0 and (fenced >> by & 1 or not a.bulk)
+                    if not fit or not self.sees(sm, number, view, by):
                         return f"instruction {index} of SM {sm} reads {cell} in step {step}"
         stores = list(state.stores[sm])
         for a in accesses:
@@ -221,12 +246,13 @@ class Machine:
             memory |= {(s.cells[0], s.stamp, s.by) for s in local}
             stores = [s for s in stores if s not in local]
         pending = state.signals[sm] + tuple(
-            (s.counter, s.amount, number, view | 1 << number) for s in run.signals
+            Pending(s.counter, s.amount, number, view | 1 << number, s.scope == "gpu")
+            for s in run.signals
         )
         return State(
             put(state.at, sm, state.at[sm] + 1), put(state.stores, sm, tuple(stores)),
             put(state.signals, sm, pending), memory, state.counters,
-            put(state.views, sm, view | 1 << number),
+            put(state.views, sm, view | 1 << number), put(state.fenced, sm, fenced),
         )  # fmt: skip
 
     def lost(

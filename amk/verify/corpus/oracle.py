@@ -15,7 +15,8 @@ Two answers per instruction y, each the largest solution of its equations:
           so many arrivals that the others do not suffice, whatever step they are from
   known   the instructions whose writes y can see: those ahead of it on its SM, and what a wait must
           have acquired, because the arrivals that do not carry it do not suffice. Flagged words
-          carry nothing but themselves
+          carry nothing but themselves; signals that are no release, nothing; and a wait that is no
+          acquire sees nothing. Bulk copies see what was known at the last fence
 
 Faults follow from the definition of memory: a read must find the value that it means. Guarded
 accesses are simply there or not, since the position is known; every position where that changes is
@@ -72,7 +73,7 @@ class Spot:
     """Masks of instructions."""
 
 
-CAUTIONS = ("guarded", "arrivals", "landed", "ring")
+CAUTIONS = ("guarded", "arrivals", "landed", "relaxed", "ring")
 """Where the verifier is deliberately conservative: docs/IR_SPEC.md says why."""
 
 
@@ -86,6 +87,7 @@ def judge(p: Program, cautions: tuple[str, ...] = ()) -> Fault | None:
               ahead of it, not carrying it, and ahead of a wait on the same counter
     landed    a write is in memory before another only if that one has acquired it, or comes after a
               read of it
+    relaxed   a wait or signal that is not at GPU scope orders nothing
     ring      a slot with two consumers is a fault even where copies cannot overtake each other
     """
     problem = malformed(p)
@@ -144,11 +146,11 @@ class Execution:
             for queue in p.queues
             for run in queue
         }
-        self.arrivals: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        """Counter -> (instruction, amount)."""
+        self.arrivals: dict[int, list[tuple[int, int, bool]]] = defaultdict(list)
+        """Counter -> (instruction, amount, whether it is a release)."""
         for n, x in enumerate(self.all):
             for s in p.queues[x.sm][x.index].signals:
-                self.arrivals[s.counter].append((n, s.amount))
+                self.arrivals[s.counter].append((n, s.amount, s.scope == "gpu"))
         self.spots = {
             b.name: self.spots_of(b.name) for b in p.buffers.values() if b.space != "local"
         }
@@ -190,9 +192,9 @@ class Execution:
                     spot.writers[value] = n
         return spots
 
-    def needed(self, n: int) -> tuple[list[int], list[tuple[int, int]]]:
+    def needed(self, n: int) -> tuple[list[int], list[tuple[int, int, bool]]]:
         """What an instruction cannot do without: other instructions (-1: one that there is not),
-        and counters with their targets."""
+        and counters with their targets, and whether it acquires."""
         x = self.all[n]
         run = self.p.queues[x.sm][x.index]
         others, guarded, sure = set[int](), set[int](), set[int]()
@@ -215,10 +217,11 @@ class Execution:
                     polled.add(-1)
                 others |= polled
                 (guarded if a.since > 0 else sure).update(polled)
-        targets: list[tuple[int, int]] = []
+        targets: list[tuple[int, int, bool]] = []
         for w in run.waits:
-            total = sum(amount for _, amount in self.arrivals[w.counter]) // self.steps
-            targets.append((w.counter, w.threshold + (total * x.step if w.scaled else 0)))
+            total = sum(amount for _, amount, _ in self.arrivals[w.counter]) // self.steps
+            target = w.threshold + (total * x.step if w.scaled else 0)
+            targets.append((w.counter, target, w.scope == "gpu"))
         if "guarded" in self.cautions:
             self.guarded[n] = guarded - sure
         return sorted(others), targets
@@ -248,7 +251,7 @@ class Execution:
                 if (
                     not ran[n]
                     and all(m >= 0 and ran[m] for m in others)
-                    and all(counts[c] >= target for c, target in targets)
+                    and all(counts[c] >= target for c, target, _ in targets)
                 ):
                     ran[n] = more = True
                     done.append(n)
@@ -298,9 +301,13 @@ class Execution:
                 for m in others:
                     if m not in self.guarded.get(n, ()):
                         mask |= before[m]
-                for counter, target in targets:
-                    arrivals = [(before[m], amount) for m, amount in self.arrivals[counter]]
-                    mask |= self.gained("before", n, counter, target, before[n], arrivals)
+                for counter, target, acquires in targets:
+                    if acquires or "relaxed" not in self.cautions:
+                        arrivals = [
+                            (before[m] if releases or "relaxed" not in self.cautions else 0, amount)
+                            for m, amount, releases in self.arrivals[counter]
+                        ]
+                        mask |= self.gained("before", n, counter, target, before[n], arrivals)
                 if mask != before[n]:
                     before[n], changed = mask, True
         released = [self.full] * len(self.all)
@@ -311,12 +318,10 @@ class Execution:
             for n in order:
                 ahead = self.ahead(n)
                 mask = 0 if ahead is None else released[ahead]
-                for counter, target in self.needs[n][1]:
-                    arrivals = [
-                        (self.full if before[m] >> n & 1 else released[m] | own[m], amount)
-                        for m, amount in self.arrivals[counter]
-                    ]
-                    mask |= self.gained("released", n, counter, target, released[n], arrivals)
+                for counter, target, acquires in self.needs[n][1]:
+                    if acquires:
+                        arrivals = self.carried(n, counter, before, released)
+                        mask |= self.gained("released", n, counter, target, released[n], arrivals)
                 if mask != released[n]:
                     released[n], changed = mask, True
         if "arrivals" in self.cautions:
@@ -327,6 +332,19 @@ class Execution:
                 self.mixed |= mixed
                 return self.solve(order)
         return before, released
+
+    def carried(
+        self, n: int, counter: int, before: list[int], released: list[int]
+    ) -> list[tuple[int, int]]:
+        """What the arrivals on a counter release, and their amounts; one that comes after n itself
+        carries everything, since it is no help to it."""
+        return [
+            (
+                self.full if before[m] >> n & 1 else released[m] | self.own(m) if releases else 0,
+                amount,
+            )
+            for m, amount, releases in self.arrivals[counter]
+        ]
 
     def gained(
         self,
@@ -340,18 +358,18 @@ class Execution:
         """What a wait cannot be over without. `arrivals` are those of the counter, in order."""
         if "arrivals" not in self.cautions:
             return self.necessary(arrivals, target, among)
-        total = sum(amount for _, amount in self.arrivals[counter]) // self.steps
+        total = sum(amount for _, amount, _ in self.arrivals[counter]) // self.steps
         # A wait that is not scaled speaks of the first step; in a later one it orders nothing
         # unless it needs all of that.
         step, rest = divmod(target - 1, total) if total else (0, 0)
         if step < self.all[n].step and rest + 1 < total:
             return 0
         mask, mine = 0, self.arrivals[counter]
-        for (m, _), (carried, _) in zip(mine, arrivals, strict=True):
+        for (m, _, _), (carried, _) in zip(mine, arrivals, strict=True):
             x = self.all[m]
             behind = sum(
                 amount
-                for other, amount in mine
+                for other, amount, _ in mine
                 if other >= m and (self.all[other].sm, self.all[other].step) == (x.sm, x.step)
             )
             sure = (relation, counter, x.sm) not in self.mixed
@@ -370,7 +388,7 @@ class Execution:
         return [
             (counter, b)
             for counter, arrivals in self.arrivals.items()
-            for b, _ in arrivals
+            for b, _, _ in arrivals
             if any(
                 c == counter and self.all[n].step + 1 == self.all[b].step and not before[b] >> n & 1
                 for c, n in waits
@@ -381,11 +399,13 @@ class Execution:
         self, relation: str, carried: list[int], early: list[tuple[int, int]]
     ) -> set[tuple[str, int, int]]:
         """The SMs of arrivals that such an early one may come ahead of, not carrying them."""
+        weak = {(c, m) for c, arrivals in self.arrivals.items() for m, _, r in arrivals if not r}
         return {
             (relation, counter, self.all[a].sm)
             for counter, b in early
-            for a, _ in self.arrivals[counter]
-            if self.all[a].step + 1 == self.all[b].step and not carried[b] >> a & 1
+            for a, _, _ in self.arrivals[counter]
+            if self.all[a].step + 1 == self.all[b].step
+            and ((counter, b) in weak or not carried[b] >> a & 1)
         }
 
     # Faults
@@ -528,6 +548,10 @@ class Execution:
             mask = 0
             for m in self.members(self.before[n]):
                 mask |= self.released[m]
+                for counter, target, acquires in self.needs[m][1]:
+                    if not acquires:
+                        arrivals = self.carried(m, counter, self.before, self.released)
+                        mask |= self.gained("released", m, counter, target, self.full, arrivals)
             self.landings[n] = mask
         return self.landings[n]
 
@@ -561,10 +585,22 @@ class Execution:
                         what = f"{x} reads row {row} of head {head} of @{a.cache}"
                         if writer is None:
                             return Fault("coverage", f"{what}, which nobody writes")
+                        text = f"{what}, written by {self.all[writer]}"
                         if writer != n and not self.known[n] >> writer & 1:
-                            text = f"{what}, written by {self.all[writer]}"
                             return Fault("race", f"{text}, without having acquired that")
+                        if a.bulk and writer != n and not self.fenced(n) >> writer & 1:
+                            return Fault("race", f"{text}, without a fence")
         return None
+
+    def fenced(self, n: int) -> int:
+        """The instructions whose writes the bulk copies of this one see."""
+        at: int | None = n
+        while at is not None:
+            x = self.all[at]
+            if self.p.queues[x.sm][x.index].fence:
+                return self.known[at]
+            at = self.ahead(at)
+        return 0
 
 
 def rows_of(a: CacheAccess, pos: int) -> list[int]:
