@@ -146,8 +146,8 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One instruction: tiles [lo, hi) of a kernel. With `fence`, what its SM can see is seen by bulk
-    copies too, which read through the asynchronous proxy: by its own, and by later ones."""
+    """One instruction: tiles [lo, hi) of a kernel. With `fence`, its bulk copies, which read
+    through the asynchronous proxy, and those of later instructions see what its SM can see."""
 
     kernel: str
     lo: int

@@ -29,33 +29,25 @@ from amk.ir.arrays import LOW, Ints, group, join, ragged, unique_pairs
 from amk.ir.digest import program_digest
 from amk.ir.kernels import CacheAccess
 from amk.ir.program import Buffer, Program
-from amk.verify.checker_rules import (
+from amk.verify.checker_rules import capacities, check_declarations, flatten
+from amk.verify.claims import (
+    LARGE,
     MalformedCertificateError,
     RefusedError,
-    capacities,
-    check_declarations,
-    flatten,
+    integers,
+    opened,
     require,
+    table,
 )
 
 __all__ = ["MalformedCertificateError", "RefusedError", "check_certificate"]
 
-VERSION = 1
-LARGE = 1 << 40
-KEYS = {"version", "program", "program_sha256", "capacities", "ranks", "clocks", "order", "visible"}
 Flags = NDArray[np.bool_]
 
 
 def check_certificate(p: Program, certificate: object) -> None:
     """Returns if `p` is proved safe. Raises MalformedCertificateError or RefusedError."""
-    if not isinstance(certificate, dict):
-        raise MalformedCertificateError("certificate is no JSON object")
-    c = cast(dict[str, Any], certificate)
-    if type(c.get("version")) is not int or c["version"] != VERSION:
-        raise MalformedCertificateError(f"certificate is not of version {VERSION}")
-    if set(c) != KEYS:
-        odd = ", ".join(sorted(map(str, set(c) ^ KEYS)))
-        raise MalformedCertificateError(f"certificate has missing or unknown keys: {odd}")
+    c = opened(certificate)
     require(c["program_sha256"] == program_digest(p), "certificate belongs to another program")
     require(c["program"] == p.name, "certificate names another program")
     check_declarations(p)
@@ -70,11 +62,14 @@ class _Check:
         self.sm = np.repeat(np.arange(len(self.size)), self.size)
         self.first = np.cumsum(self.size) - self.size
         self.index = np.arange(len(self.sm)) - self.first[self.sm]
-        self.rank = self.ints(c["ranks"], "ranks", len(self.sm))
-        rows = self.table(c["clocks"])
+        self.rank = integers(c["ranks"], "ranks", len(self.sm))
+        rows = table(c["clocks"], len(self.size))
+        # Nothing can be known of later steps; below two steps nothing is ever asked.
+        require((rows <= 2 * self.size).all(), "clocks: beyond the end of the step")
+        rows = np.maximum(rows, -2 * self.size)
         clocks: list[Ints] = []
         for key in ("order", "visible"):
-            of = self.ints(c[key], key, len(self.sm))
+            of = integers(c[key], key, len(self.sm))
             require(of.min() >= 0 and of.max() < len(rows), f"{key}: no such clock")
             clocks.append(rows[of])
             # An SM knows itself.
@@ -83,31 +78,13 @@ class _Check:
         self.names: list[Buffer] = list(p.buffers.values())
         self.at, self.cache = flatten(p)
 
-    def ints(self, value: object, name: str, length: int) -> Ints:
-        try:
-            out: Ints = np.array(value)
-        except (ValueError, OverflowError):
-            out = np.zeros((), dtype=np.int64)
-        if out.dtype != np.int64 or out.ndim != 1 or not ((out > -LARGE) & (out < LARGE)).all():
-            raise MalformedCertificateError(f"{name} is no list of small integers")
-        require(len(out) == length, f"{name}: not one per instruction")
-        return out
-
-    def table(self, value: object) -> Ints:
-        sms = len(self.size)
-        if not isinstance(value, list) or not value:
-            raise MalformedCertificateError("clocks is no list of lists of integers")
-        rows = np.stack([self.ints(row, "clocks", sms) for row in cast(list[object], value)])
-        # Nothing can be known of later steps; below two steps nothing is ever asked.
-        require((rows <= 2 * self.size).all(), "clocks: beyond the end of the step")
-        return np.maximum(rows, -2 * self.size)
-
     def check(self) -> None:
         require((np.diff(self.rank)[self.index[1:] > 0] > 0).all(), "ranks: a queue out of order")
         self.cells()
         self.check_coverage()
         self.check_clocks()
         self.check_values()
+        self.fenced = self.fences()
         for (name, head), items in self.cache.items():
             self.check_rows(f"@{name}[{head}]", items)
 
@@ -199,46 +176,54 @@ class _Check:
 
     def join_counters(self, order: Ints, visible: Ints) -> None:
         runs = [run for queue in self.p.queues for run in queue]
-        told = [(s.counter, n, s.amount) for n, run in enumerate(runs) for s in run.signals]
-        asked = [
-            (w.counter, n, w.threshold, w.scaled) for n, run in enumerate(runs) for w in run.waits
+        told = [
+            (s.counter, n, s.amount, s.scope == "gpu")
+            for n, run in enumerate(runs)
+            for s in run.signals
         ]
-        signals: Ints = np.array(told, dtype=np.int64).reshape(-1, 3)
-        waits: Ints = np.array(asked, dtype=np.int64).reshape(-1, 4)
+        asked = [
+            (w.counter, n, w.threshold, w.scaled and w.scope == "gpu", w.scaled)
+            for n, run in enumerate(runs)
+            for w in run.waits
+        ]
+        signals: Ints = np.array(told, dtype=np.int64).reshape(-1, 4)
+        waits: Ints = np.array(asked, dtype=np.int64).reshape(-1, 5)
         # Counters in use, numbered anew.
         counters = np.unique(np.concatenate([signals[:, 0], waits[:, 0]]))
         for column in (signals[:, 0], waits[:, 0]):
             column[:] = np.searchsorted(counters, column)
-        counter, signaler, amount = signals[np.lexsort((self.rank[signals[:, 1]], signals[:, 0]))].T
+        by = np.lexsort((self.rank[signals[:, 1]], signals[:, 0]))
+        counter, signaler, amount, releases = signals[by].T
         total = np.zeros(len(counters), dtype=np.int64)
         np.add.at(total, counter, amount)
         # Arrivals of smaller rank reach every threshold.
         rank = self.rank - self.rank.min()
         span = int(rank.max()) + 1
         keys = counter * span + rank[signaler]
-        w_counter, waiter, threshold, scaled = waits.T
+        w_counter, waiter, threshold, use, scaled = waits.T
         sums = np.append(0, np.cumsum(amount))
         ends = [cast(Ints, np.searchsorted(keys, w_counter * span + x)) for x in (0, rank[waiter])]
         come = sums[ends[1]] - sums[ends[0]]
         require((come >= threshold).all(), "ranks: a wait before its signals")
         # In place of an arrival one of the next step may come, unless all waits come before that;
         # then it must carry the other.
-        use = scaled == 1
         full: Flags = np.logical_and(use, threshold == total[w_counter])
+        scaled: Flags = scaled == 1
         every, own = np.arange(len(signaler)), self.sm[signaler]
         last, late = (np.full((len(counters), len(self.size)), LOW) for _ in range(2))
-        for to, of, n in ((last, counter, signaler), (late, w_counter[use], waiter[use])):
+        for to, of, n in ((last, counter, signaler), (late, w_counter[scaled], waiter[scaled])):
             np.maximum.at(to, (of, self.sm[n]), 2 * (self.index[n] - self.size[self.sm[n]]) + 1)
         come_first = group(np.minimum, self.order, signaler, counter, len(counters)) >= late
         for clock, into in ((self.order, order), (self.visible, visible)):
             done = clock[signaler]
             done[every, own] += 1
+            done[releases == 0] = LOW
             carried = group(np.minimum, done, every, counter, len(counters)) >= last
             carried |= np.logical_and.reduce(come_first, axis=1)[:, None]
             done[~carried[counter, own]] = LOW
             joined = group(np.maximum, done, every, counter, len(counters))
             join(into, waiter[full], joined, w_counter[full], 0 * self.size)
-            for c, n, least_sum in waits[use & ~full][:, :3]:
+            for c, n, least_sum in waits[(use == 1) & ~full][:, :3]:
                 mine = np.flatnonzero(counter == c)
                 for x in mine:
                     same = mine[own[mine] == own[x]]
@@ -289,8 +274,20 @@ class _Check:
             least = group(np.minimum, self.visible, mine, at, len(polled)) + old * back
             require((least >= needed).all(), "a read may come before its write")
 
+    def fences(self) -> Ints:
+        """[instructions, SMs]: what bulk copies see, as of the last fence on their SM."""
+        every = np.arange(len(self.sm))
+        fence = np.array([run.fence for queue in self.p.queues for run in queue])
+        last = np.maximum.accumulate(np.where(fence, every, -1))
+        final, none = last[self.first + self.size - 1][self.sm], last < self.first[self.sm]
+        at = np.where(none, final, last)
+        seen = self.visible[at] - np.where(none, 2, 0)[:, None] * self.size
+        seen[at < self.first[self.sm]] = LOW
+        return seen
+
     def check_rows(self, name: str, items: list[tuple[int, CacheAccess]]) -> None:
-        """Row pos of a head is written once, by the owner of its row class, and then read."""
+        """Row pos of a head is written once, by the owner of its row class, and then read; bulk
+        copies read it, or at least the row before, behind a fence."""
         writes = [(n, a) for n, a in items if a.write]
         classes = {(a.chunk, a.splits) for _, a in writes}
         require(len(classes) == 1, f"{name}: row pos is written by none or by several")
@@ -298,6 +295,11 @@ class _Check:
         require(splits == list(range(next(iter(classes))[1])), f"{name}: some rows have no owner")
         for n, a in ((n, a) for n, a in items if not a.write):
             for w, b in writes:
-                apart = (a.chunk, a.splits) in classes and a.split != b.split
-                known = self.visible[n, self.sm[w]] >= 2 * self.index[w] + 2
-                require(apart or n == w or known, f"{name}: read before it is written")
+                if (a.chunk, a.splits) in classes and a.split != b.split:
+                    continue
+                done = 2 * self.index[w] + 2
+                known = n == w or self.visible[n, self.sm[w]] >= done
+                require(known, f"{name}: read before it is written")
+                done -= 2 * self.size[self.sm[w]] * (n == w)
+                known = not a.bulk or self.fenced[n, self.sm[w]] >= done
+                require(known, f"{name}: copied in bulk without a fence")

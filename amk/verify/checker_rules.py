@@ -11,7 +11,6 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from amk.errors import AmkError
 from amk.ir.kernels import (
     Access,
     AnyAccess,
@@ -32,28 +31,15 @@ from amk.ir.kernels import (
     Topk,
     Weight,
 )
-from amk.ir.program import DTYPES, SLOT_ROWS, Program
+from amk.ir.program import DTYPES, SCOPES, SLOT_ROWS, Program
+from amk.verify.claims import LARGE, require
 
-LARGE = 1 << 40
 STEPS = 1 << 17
 """Steps that a program must last before a counter or an epoch exceeds 32 bits."""
 SHARED_BYTES = 227 * 1024
 TYPES = {"token": {"i32"}, "res": {"f32"}, "res_in": {"f32"}, "res_out": {"f32"}, "cand": {"f32"},
          "part": {"f32"}, "ids": {"i32"}, "weights": {"f32"}}  # fmt: skip
 """Element types of the operands that are not simply floating point."""
-
-
-class MalformedCertificateError(AmkError):
-    """It is no certificate at all, or one of another version."""
-
-
-class RefusedError(AmkError):
-    """The certificate does not prove this program safe."""
-
-
-def require(holds: object, message: str) -> None:
-    if not holds:
-        raise RefusedError(message)
 
 
 def capacities(p: Program) -> dict[str, int]:
@@ -118,6 +104,7 @@ def check_declarations(p: Program) -> None:
     for run in (run for queue in p.queues for run in queue):
         k = p.kernels.get(run.kernel)
         require(k and 0 <= run.lo < run.hi <= k.grid, f"no such tiles: @{run.kernel}")
+        require(all(x.scope in SCOPES for x in (*run.waits, *run.signals)), "no such scope")
         for counter, n in [(w.counter, w.threshold) for w in run.waits] + [
             (s.counter, s.amount) for s in run.signals
         ]:

@@ -36,7 +36,7 @@ from amk.ir.kernels import (
     Weight,
 )
 from amk.ir.packs import part_shape, part_type
-from amk.ir.program import Buffer, Declarations, Program
+from amk.ir.program import SCOPES, Buffer, Declarations, Program
 from amk.verify.violation import Place, Violation
 
 MIN_STEPS = 1 << 17
@@ -245,6 +245,8 @@ def check_structure(p: Program) -> Iterator[Violation]:
                 if not 0 < amount < WORD_RANGE:
                     message = f"{place} has a threshold or amount of {amount} on counter {counter}"
                     yield Violation("E7", message, (place,))
+            for scope in {x.scope for x in (*run.waits, *run.signals)} - set(SCOPES):
+                yield Violation("E7", f"{place} has a wait or signal of scope '{scope}'", (place,))
             for s in run.signals:
                 arrivals[s.counter] += s.amount
     for counter, n in arrivals.items():

@@ -11,12 +11,19 @@ from typing import Any
 
 from amk.ir.program import Program
 from amk.verify import forget, verify_program
-from amk.verify.corpus.generator import RECIPES, lower, random_program, random_recipe, safe_program
+from amk.verify.corpus.generator import (
+    RECIPES,
+    free_program,
+    lower,
+    random_program,
+    random_recipe,
+    safe_program,
+)
 from amk.verify.corpus.mutants import MUTANTS
 from amk.verify.corpus.named import NAMED
 from amk.verify.corpus.oracle import CAUTIONS, judge
 
-REAL, RANDOM, CASES = "real-lowering", "random-program", "named-case"
+REAL, RANDOM, FREE, CASES = "real-lowering", "random-program", "free-program", "named-case"
 TRIES = 200
 """Programs to look through for one that a mutant can change."""
 
@@ -56,7 +63,8 @@ class Outcome:
 
 def sample(number: int, count: int, seed: int) -> Sample:
     """Program `number` of a corpus of `count`: named cases, then a tenth of real lowerings (all of
-    them if there is room) and random programs, then mutants of both, class after class."""
+    them if there is room) and random programs, a tenth of free ones, then mutants of lowerings and
+    random programs, class after class."""
     rng = Random(f"{seed}/{number}")
     named, reals = min(len(NAMED), count), min(len(RECIPES), count // 10)
     if number < named:
@@ -67,6 +75,8 @@ def sample(number: int, count: int, seed: int) -> Sample:
         return Sample(REAL, str(r), lower(r))
     if number < named + max(reals, count // 10):
         return Sample(RANDOM, f"{seed}/{number}", random_program(rng))
+    if number < named + max(reals, count // 10) + count // 10:
+        return Sample(FREE, f"{seed}/{number}", free_program(rng))
     kind = list(MUTANTS)[number % len(MUTANTS)]
     for _ in range(TRIES):
         p = lower(random_recipe(rng)) if rng.random() < 0.5 else safe_program(rng)

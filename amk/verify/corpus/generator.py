@@ -4,6 +4,8 @@ Real lowerings come through the ordinary passes, for SHAPES x TILINGS x SMS, wit
 synchronize, both element types, fused and not, in turn; all of them must be accepted. Random
 programs are small graphs of elementwise, normalizing, matrix and attention kernels whose tiles go
 to any SM, synchronized by whatever mixture of flagged words, counters and queue order suffices.
+Free programs are tiny, and synchronized by guesswork: most are unsafe, and those that are not are
+safe for reasons that nobody had in mind.
 """
 
 from __future__ import annotations
@@ -295,6 +297,7 @@ def synchronize(p: Program, rng: Random) -> Program:
                 run,
                 waits=tuple(Wait(*w) for w in sorted(waits[sm, i].items())),
                 signals=(signals[sm, i],) if (sm, i) in signals else (),
+                fence=any(isinstance(a, CacheAccess) and a.bulk for a in p.accesses(run)),
             )
             for i, run in enumerate(queue)
         ]
@@ -317,3 +320,50 @@ def safe_program(rng: Random) -> Program:
         p = random_program(rng)
         if judge(p) is None:
             return p
+
+
+def free_program(rng: Random) -> Program:
+    """A random program of values of one element, each made by one instruction of any SM."""
+    sms, counters = rng.randint(2, 4), rng.randint(1, 3)
+    p = Program(
+        "free",
+        buffers={"token": Buffer("token", "flagged", 1, "i32")},
+        tensors={"table": Tensor("table", (8, 1), "f32")},
+        counters=counters,
+    )
+    made: list[tuple[str, list[str]]] = []
+    """Kernel, and what it reads of its own step; kernel and result have one name."""
+    for i in range(rng.randint(3, 7)):
+        name, names = f"v{i}", [n for n, _ in made]
+        p.buffers[name] = Buffer(name, rng.choice(("flagged", "flagged", "plain")), 1, "f32")
+        if not names or rng.random() < 0.2:
+            p.kernels[name] = Embed(1, 1, Ref("token"), Weight("table"), Ref(name))
+            made.append((name, []))
+        else:
+            a, b = rng.choice(names[-3:]), rng.choice(names)
+            p.kernels[name] = Binary(1, 1, "add", Ref(a), Ref(b), Ref(name))
+            made.append((name, [a, b]))
+    last = made[-1][0]
+    p.kernels["argmax"] = Argmax(1, Ref(last), Ref("token"))
+    made.append(("argmax", [last]))
+    counter = {name: rng.randrange(counters) for name, _ in made}
+    plain = {x for _, reads in made for x in reads if p.buffers[x].space == "plain"}
+    signals = {name for name, _ in made if name in plain or rng.random() < 0.2}
+    totals = [sum(counter[name] == c for name in signals) for c in range(counters)]
+    queues: list[list[Run]] = [[] for _ in range(sms)]
+    for name, reads in made:
+        on = {counter[x] for x in reads if x in plain}
+        on |= {c for c in range(counters) if totals[c] and rng.random() < 0.08}
+        waits = (
+            Wait(c, totals[c] if rng.random() < 0.8 else rng.randint(1, totals[c]))
+            for c in sorted(on)
+        )
+        told = (Signal(counter[name], 1),) if name in signals else ()
+        if rng.random() < 0.1:
+            told = (*told, Signal(rng.randrange(counters), 1))
+        rng.choice(queues).append(Run(name, 0, 1, tuple(waits), told))
+    for queue in queues:
+        if len(queue) > 1 and rng.random() < 0.2:
+            i = rng.randrange(len(queue) - 1)
+            queue[i], queue[i + 1] = queue[i + 1], queue[i]
+    return replace(p, queues=[queue for queue in queues if queue])

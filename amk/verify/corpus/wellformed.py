@@ -62,6 +62,8 @@ def _problems(p: Program) -> Iterator[str]:
                 yield f"@{run.kernel} has no tiles [{run.lo}:{run.hi}]"
             yield from (f"@{run.kernel} {problem}" for problem in _reach(p, k, run.lo, run.hi))
             for w in run.waits:
+                if w.scope not in ("gpu", "cta", "relaxed"):
+                    yield "a wait of no scope that there is"
                 if w.counter not in range(p.counters) or not 0 < w.threshold < 2**32:
                     yield f"{w} is no wait"
             for s in run.signals:

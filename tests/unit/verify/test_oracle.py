@@ -9,8 +9,9 @@ from random import Random
 import pytest
 
 from amk.ir.program import Program
+from amk.verify import verify_program
 from amk.verify.corpus import explore
-from amk.verify.corpus.generator import random_program
+from amk.verify.corpus.generator import free_program, random_program
 from amk.verify.corpus.mutants import MUTANTS
 from amk.verify.corpus.named import NAMED
 from amk.verify.corpus.oracle import Fault, judge
@@ -58,6 +59,18 @@ def test_the_oracle_agrees_with_every_interleaving_of_small_programs(
         if changed is not None:
             seen[compared(changed)] += 1
     assert seen["safe"] > 100 and seen["unsafe"] > 50
+
+
+def test_the_oracle_and_the_verifier_agree_with_every_interleaving_of_free_programs() -> None:
+    """What the verifier accepts is explored, too: the oracle might share its mistake."""
+    seen: Counter[str] = Counter()
+    for seed in range(600):
+        p = free_program(Random(seed))
+        seen[compared(p)] += 1
+        if not verify_program(p):
+            assert explore.explore(p) is None, seed
+            seen["accepted"] += 1
+    assert seen["accepted"] > 60 and seen["unsafe"] > 200, seen
 
 
 @pytest.mark.parametrize(
