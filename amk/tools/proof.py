@@ -21,7 +21,8 @@ from amk.mlir import MalformedError, load_module, make_context, one_line, read_t
 from amk.tools.console import Result, Steps
 from amk.verify import Violation
 from amk.verify.certificate import certificate_text
-from amk.verify.checker import MalformedCertificateError, RefusedError, check_certificate
+from amk.verify.certificate_file import MalformedCertificateError, RefusedError
+from amk.verify.checker import check_certificate
 from amk.verify.counterexample import Counterexample, counterexample
 from amk.verify.trace import trace
 

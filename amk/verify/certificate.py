@@ -18,8 +18,8 @@ from amk.errors import AmkError
 from amk.ir.digest import program_digest
 from amk.ir.program import Program
 from amk.verify import accesses_of, verify_program
+from amk.verify.certificate_file import VERSION
 from amk.verify.checker_rules import capacities
-from amk.verify.claims import VERSION
 from amk.verify.order import GreedyRun, Op, settled
 from amk.verify.violation import Place
 

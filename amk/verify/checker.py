@@ -9,12 +9,11 @@ of which is checked against its neighbors alone.
   its reads. Instruction i of an SM has tick 2i + 1 when its reads are done and 2i + 2 when its
   writes are; ticks count from the start of the same step, so those of the step before are 2 * size
   less, and the clock holds in every step at once. A component must not exceed that of the
-  instruction before it, or of something that the instruction waits for. `order` clocks also take
-  flagged words, `visible` clocks only counters.
-* With that, each value of each element is followed from its write through its reads to the next
-  write of the element.
+  instruction before it, or of something that it waits for. `order` clocks also take flagged words,
+  `visible` clocks only counters.
+* With that, each value of each element is followed from its write through its reads to the next.
 
-Everything is arrays: one row per instruction, access, region (what is read at once) or cell (an
+Everything is arrays: a row per instruction, access, region (what is read at once) or cell (an
 element range that no access divides, in one value of a buffer).
 """
 
@@ -29,18 +28,8 @@ from amk.ir.arrays import LOW, Ints, group, join, ragged, unique_pairs
 from amk.ir.digest import program_digest
 from amk.ir.kernels import CacheAccess
 from amk.ir.program import Buffer, Program
+from amk.verify.certificate_file import LARGE, integers, opened, require, table
 from amk.verify.checker_rules import capacities, check_declarations, flatten
-from amk.verify.claims import (
-    LARGE,
-    MalformedCertificateError,
-    RefusedError,
-    integers,
-    opened,
-    require,
-    table,
-)
-
-__all__ = ["MalformedCertificateError", "RefusedError", "check_certificate"]
 
 Flags = NDArray[np.bool_]
 

@@ -32,7 +32,7 @@ from amk.ir.kernels import (
     Weight,
 )
 from amk.ir.program import DTYPES, SCOPES, SLOT_ROWS, Program
-from amk.verify.claims import LARGE, require
+from amk.verify.certificate_file import LARGE, require
 
 STEPS = 1 << 17
 """Steps that a program must last before a counter or an epoch exceeds 32 bits."""

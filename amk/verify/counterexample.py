@@ -1,8 +1,9 @@
 """From a violation to an interleaving that shows it: what runs before, who comes too early.
 
 The program is run as little as possible. For a race, one instruction of the pair is held back, the
-others run until the other one can, and what that did not need is left out again. For a deadlock,
-everything runs until nothing can.
+others run until the other one can, and what that did not need is left out again. Where neither can
+run without the other, memory is to blame: both run, and what the first has written need not have
+come to the second. For a deadlock, everything runs until nothing can.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Counterexample:
     pair: tuple[Place, ...]
     """Of a race, who comes first although it should not, and who comes too late; of a deadlock,
     the instructions that wait for each other."""
+    unseen: bool
+    """Of a race: the second has run, but what it wrote need not have come to the first."""
     notes: tuple[str, ...]
     """What each of `pair` does or waits for."""
 
@@ -48,11 +51,12 @@ def counterexample(p: Program, violation: Violation) -> Counterexample | None:
     are wrong by themselves."""
     if violation.rule == "D1":
         return _deadlock(p, violation)
-    if violation.rule not in ("R1", "R2", "R3", "R4") or len(violation.places) != 2:
+    if violation.rule[0] != "R" or len(violation.places) != 2:
         return None
     a, b = violation.places
     # A read that finds a value of another use comes behind the write of that value.
-    for early, late in ((b, a), (a, b)) if violation.rule == "R4" else ((a, b), (b, a)):
+    orders = {"R2": ((a, b), (b, a)), "R4": ((b, a), (a, b)), "R5": ()}
+    for early, late in orders.get(violation.rule, ((a, b),)):
         run = _Run(p)
         if not run.until(early, held=late):
             continue
@@ -64,8 +68,30 @@ def counterexample(p: Program, violation: Violation) -> Counterexample | None:
             f"{_what(p, early)} {_verb(p, early, late)}; it {_waits(state, early)}",
             f"{_what(p, late)} has not run yet: it {_verb(p, late, early)}",
         )
-        return Counterexample(violation, runs, (early, late), notes)
-    return None
+        return Counterexample(violation, runs, (early, late), False, notes)
+    return _unseen(p, violation)
+
+
+def _unseen(p: Program, violation: Violation) -> Counterexample | None:
+    """Both run, in the right order, without what would make memory follow it."""
+    a, b = violation.places
+    run = _Run(p)
+    if not run.until(a, held=None):
+        return None
+    runs = run.needed(a)
+    state = _Run(p)
+    for place in runs:
+        state.execute(place.sm)
+    missing = (
+        f"no fence of SM {a.sm} comes behind that"
+        if violation.rule == "R5"
+        else f"SM {a.sm} acquires no release from behind that"
+    )
+    notes = (
+        f"{_what(p, a)} {_verb(p, a, b)}; it {_waits(state, a)}",
+        f"{_what(p, b)} {_verb(p, b, a)}; {missing}",
+    )
+    return Counterexample(violation, (*runs, a), (a, b), True, notes)
 
 
 def _deadlock(p: Program, violation: Violation) -> Counterexample:
@@ -73,7 +99,7 @@ def _deadlock(p: Program, violation: Violation) -> Counterexample:
     steps = max((place.step for place in violation.places), default=0) + 1
     run.all(steps)
     notes = [f"{_what(p, place)} {_waits(run, place)}" for place in violation.places]
-    return Counterexample(violation, tuple(run.done), violation.places, tuple(notes))
+    return Counterexample(violation, tuple(run.done), violation.places, False, tuple(notes))
 
 
 class _Run:
@@ -131,7 +157,7 @@ class _Run:
         for s in self.p.queues[sm][place.index].signals:
             self.counts[s.counter] += s.amount
 
-    def until(self, goal: Place, held: Place) -> bool:
+    def until(self, goal: Place, held: Place | None) -> bool:
         """Runs until `goal` can, without `held`; False if that never comes."""
         moved = True
         while moved:
@@ -269,5 +295,6 @@ def _waits(run: _Run, place: Place) -> str:
     for w in p.queues[place.sm][place.index].waits:
         count, threshold = run.counts[w.counter], run.threshold(w, place.step)
         state = "reached" if count >= threshold else f"it is {count}"
-        texts.append(f"counter {w.counter} >= {threshold}, {state}")
+        scope = "" if w.scope == "gpu" else f" ({w.scope}: no acquire)"
+        texts.append(f"counter {w.counter} >= {threshold}{scope}, {state}")
     return f"waits for {'; '.join(dict.fromkeys(texts))}" if texts else "waits for nothing"

@@ -232,7 +232,8 @@ class Builder:
             signals = (Signal(counter, 1),)
             self.arrivals[name] = counter, len(runs)
         for sm, lo, hi in runs:
-            self.program.queues[sm].append(Run(kernel_name, lo, hi, waits, signals))
+            fence = isinstance(self.program.kernels[kernel_name], Attention)
+            self.program.queues[sm].append(Run(kernel_name, lo, hi, waits, signals, fence))
 
 
 def fused(t: Tiny) -> Program:

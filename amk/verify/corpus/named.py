@@ -476,7 +476,112 @@ def a_read_that_does_not_happen_sees_nothing() -> Program:
     return s.p
 
 
+# Scopes and fences
+
+
+def at_scope(p: Program, waits: str, signals: str) -> Program:
+    """With all waits and signals at other scopes."""
+    queues = [
+        [
+            replace(
+                run,
+                waits=tuple(replace(w, scope=waits) for w in run.waits),
+                signals=tuple(replace(x, scope=signals) for x in run.signals),
+            )
+            for run in queue
+        ]
+        for queue in p.queues
+    ]
+    return replace(p, queues=queues)
+
+
+@case(safe=False)
+def acquire_at_cta_scope() -> Program:
+    """The value is in memory, but what the reader's SM has cached of it is older."""
+    return at_scope(NAMED["each-tile-waits-for-its-own"].build(), "cta", "gpu")
+
+
+@case(safe=False)
+def release_that_is_relaxed() -> Program:
+    """The counter may arrive ahead of what it counts."""
+    return at_scope(NAMED["each-tile-waits-for-its-own"].build(), "gpu", "relaxed")
+
+
+@case(safe=True, conservative=True)
+def relaxed_signal_that_would_order() -> Program:
+    """SM 0 overwrites x when SM 1 has read it. A signal comes behind the reads, release or not, and
+    nothing else is asked of it here."""
+    s = Sketch(2)
+    s.vector("x", "flagged", uses=2)
+    for name in ("y", "z"):
+        s.vector(name, "flagged")
+    s.begin("x")
+    s.add("add", Ref("x"), Ref("x"), Ref("y"))
+    s.run(1, "add", signals={0: 1})
+    s.kernel("again", Embed(N, 1, Ref("token"), Weight("table"), Ref("x", 0, 1)))
+    s.run(0, "again", waits={0: 1})
+    s.add("sum", Ref("x", 0, 1), Ref("y"), Ref("z"))
+    s.run(1, "sum")
+    return at_scope(s.end(0, "z"), "gpu", "relaxed")
+
+
+def with_fences(keep: Callable[[int], bool]) -> Program:
+    """A real lowering; `keep` says which instructions of a queue have a fence."""
+    p = lower(Recipe(shape=4, tiling=0, sms=2, sync="flags", fused=True, dtype="f32"))
+    queues = [[replace(run, fence=keep(i)) for i, run in enumerate(queue)] for queue in p.queues]
+    return replace(p, queues=queues)
+
+
+@case(safe=False)
+def rows_copied_without_a_fence() -> Program:
+    """Rows of the cache are written by ordinary stores and read by bulk copies, which go another
+    way to memory: one SM and its own order are not enough."""
+    return with_fences(lambda i: False)
+
+
+@case(safe=True)
+def one_fence_a_step() -> Program:
+    """The fence at the head of a queue does for all its bulk copies of older rows: each row was
+    written a step ago."""
+    return with_fences(lambda i: i == 0)
+
+
 # Where the verifier is conservative
+
+
+@case(safe=False)
+def a_word_behind_a_signal_does_not_carry_it() -> Program:
+    """SM 2 makes its arrival of the next step behind a word that SM 1 writes behind its own arrival
+    of this one: that may still be on its way, so SM 3 counts two and has not acquired @d. An
+    earlier rule of ours took the word for proof that the arrival had come."""
+    s = Sketch(4)
+    s.p.tensors["table"] = Tensor("table", (8, 1), "f32")
+    for name in ("h", "f", "g", "r"):
+        s.vector(name, "flagged", 1)
+    s.vector("d", "plain", 1)
+    for name in ("l", "k"):
+        s.vector(name, "local", 1)
+
+    def twice(name: str, x: str, out: str) -> None:
+        s.kernel(name, Binary(1, 1, "add", Ref(x), Ref(x), Ref(out)))
+
+    s.kernel("embed", Embed(1, 1, Ref("token"), Weight("table"), Ref("h")))
+    s.run(0, "embed", 0, 1)
+    twice("first", "h", "d")
+    s.run(1, "first", 0, 1, signals={0: 1})
+    twice("word", "h", "f")
+    s.run(1, "word", 0, 1)
+    twice("held", "g", "k")
+    s.run(1, "held", 0, 1)
+    s.kernel("second", Embed(1, 1, Ref("token"), Weight("table"), Ref("l")))
+    s.run(2, "second", 0, 1, signals={0: 1})
+    twice("told", "f", "r")
+    s.run(2, "told", 0, 1)
+    twice("reader", "d", "g")
+    s.run(3, "reader", 0, 1, waits={0: 2})
+    s.kernel("argmax", Argmax(1, Ref("r"), Ref("token")))
+    s.run(0, "argmax", 0, 1)
+    return s.p
 
 
 @case(safe=True, conservative=True)

@@ -6,6 +6,6 @@
 // CHECK: vm.counters 13
 // CHECK: vm.run @embed[0 to 1] signal 0 += 1
 // CHECK: vm.run @l0.qkv[0 to 2] wait 0 >= 2 signal 8 += 1, 9 += 1
-// CHECK: vm.run @l0.attention[1 to 2] wait 8 >= 1, 10 >= 1, 11 >= 1 signal 2 += 1
-// CHECK: vm.run @l0.attention[0 to 1] wait 2 >= 1, 8 >= 1, 10 >= 1, 11 >= 1 signal 1 += 1
+// CHECK: vm.run @l0.attention[1 to 2] fence wait 8 >= 1, 10 >= 1, 11 >= 1 signal 2 += 1
+// CHECK: vm.run @l0.attention[0 to 1] fence wait 2 >= 1, 8 >= 1, 10 >= 1, 11 >= 1 signal 1 += 1
 // CHECK: vm.run @l0.gate_up[0 to 3] wait 7 >= 2 signal 6 += 3

@@ -9,7 +9,7 @@ import numpy as np
 from amk.errors import AmkError
 from amk.ir.arrays import Ints
 
-VERSION = 2
+VERSION = 1
 LARGE = 1 << 40
 """Beyond every number that is meant."""
 KEYS = {"version", "program", "program_sha256", "capacities", "ranks", "clocks", "order", "visible"}
