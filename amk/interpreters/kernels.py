@@ -7,6 +7,7 @@ reads everything before it writes anything, as an instruction does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -21,13 +22,16 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    LayerNorm,
     MoeDown,
     MoeGateUp,
+    Norm,
     Ref,
     RmsNorm,
     Rope,
     Sample,
     Topk,
+    Unary,
 )
 from amk.ir.packs import F32
 from amk.ir.sampling import Sampling, draw
@@ -80,6 +84,46 @@ def silu(x: F32) -> F32:
     return np.divide(x, 1 + np.exp(-np.maximum(x, np.float32(-80))))
 
 
+def gelu(x: F32) -> F32:
+    """x * Phi(x), with the error function of the C library in double precision."""
+    erf = np.array([math.erf(v) for v in (x.astype(np.float64) * math.sqrt(0.5)).tolist()])
+    return np.multiply(x, 0.5 + 0.5 * erf.astype(np.float32), dtype=np.float32)
+
+
+def gelu_tanh(x: F32) -> F32:
+    """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
+    inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
+    return np.float32(0.5) * x * (1 + np.tanh(inner))
+
+
+def quick_gelu(x: F32) -> F32:
+    return np.divide(silu(np.float32(1.702) * x), np.float32(1.702))
+
+
+def relu(x: F32) -> F32:
+    return np.maximum(x, np.float32(0))
+
+
+def relu2(x: F32) -> F32:
+    return np.square(relu(x))
+
+
+ACTIVATE: dict[str, Callable[[F32], F32]] = {
+    "silu": silu,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "relu": relu,
+    "relu2": relu2,
+}
+"""The functions of `amk.ir.kernels.ACTIVATIONS`."""
+
+
+def capped(x: F32, cap: float) -> F32:
+    """cap * tanh(x / cap); x if cap is 0."""
+    return np.float32(cap) * np.tanh(x / np.float32(cap)) if cap else x
+
+
 def normalize(x: F32, weight: F32, eps: float) -> F32:
     """x * weight / sqrt(mean(x^2) + eps)."""
     return x * weight / np.sqrt(np.dot(x, x) / np.float32(x.size) + np.float32(eps))
@@ -104,12 +148,17 @@ def gemv(k: Gemv, lo: int, hi: int, mem: Memory) -> None:
     y = mem.weight(k.weight, a, b) @ x
     if k.bias:
         y = y + mem.weight(k.bias, a, b)
+    if k.scale != 1.0:
+        y = y * np.float32(k.scale)
     if k.epilogue == "rope":
         assert k.rope
         turn(k, a, y, mem.lookup(k.rope, mem.pos))
-    if k.epilogue == "swiglu":
-        mem.write(k.out, a // 2, b // 2, np.multiply(silu(y[0::2]), y[1::2]))
+    if k.epilogue == "gated":
+        mem.write(k.out, a // 2, b // 2, np.multiply(ACTIVATE[k.kind](y[0::2]), y[1::2]))
         return
+    if k.epilogue == "activation":
+        y = ACTIVATE[k.kind](y)
+    y = capped(y, k.softcap)
     if k.res_in:
         y = y + mem.read(k.res_in, a, b)
     mem.write(k.out, a, b, y)
@@ -123,10 +172,12 @@ def turn(k: Gemv, a: int, y: F32, table: F32) -> None:
     """Rotates, in place, the pairs of `y` (rows a onward) that belong to queries and keys."""
     rotated = min(y.size, max(0, (k.heads + k.kv_heads) * k.head_dim - a))
     pair = (np.arange(a, a + rotated, 2) % k.head_dim) // 2
-    cos, sin = table[0, pair], table[1, pair]
-    even, odd = y[0:rotated:2].copy(), y[1:rotated:2].copy()
-    y[0:rotated:2] = even * cos - odd * sin
-    y[1:rotated:2] = odd * cos + even * sin
+    turning = pair < (k.rotary or k.head_dim) // 2
+    at = 2 * np.flatnonzero(turning)
+    cos, sin = table[0, pair[turning]], table[1, pair[turning]]
+    even, odd = y[at], y[at + 1]
+    y[at] = even * cos - odd * sin
+    y[at + 1] = odd * cos + even * sin
 
 
 def candidates(y: F32, first: int, tile: int, tiles: int) -> F32:
@@ -144,14 +195,20 @@ def candidates(y: F32, first: int, tile: int, tiles: int) -> F32:
     return result.reshape(-1)
 
 
-def rows_of_split(k: Attention, split: int, end: int) -> Rows:
-    """Rows r < end with (r // chunk) % splits == split."""
+def rows_of_split(k: Attention, split: int, pos: int, end: int) -> Rows:
+    """Rows r < end of the window at `pos` with (r // chunk) % splits == split."""
+    begin = max(0, pos + 1 - k.window) if k.window else 0
     if k.splits == 1:
-        return slice(0, end)
+        return slice(begin, max(begin, end))
     if end <= k.chunk * k.splits:
-        return slice(min(end, split * k.chunk), min(end, (split + 1) * k.chunk))
-    rows = np.arange(end)
+        first, last = split * k.chunk, min(end, (split + 1) * k.chunk)
+        return slice(max(begin, first), max(begin, first, last))
+    rows = np.arange(begin, end)
     return rows[(rows // k.chunk) % k.splits == split]
+
+
+NEVER = -1e30
+"""The largest score of no rows: below any other, and its exponential is 0."""
 
 
 def attention(k: Attention, lo: int, hi: int, mem: Memory) -> None:
@@ -163,8 +220,8 @@ def attention(k: Attention, lo: int, hi: int, mem: Memory) -> None:
             continue
         q = mem.read(k.q, g * width, (g + 1) * width).reshape(k.group, k.head_dim)
         keys, values = attended(k, g, s, mem)
-        scores = np.float32(k.scale) * (q @ keys.T)
-        top = scores.max(axis=1)
+        scores = capped(np.float32(k.scale) * (q @ keys.T), k.softcap)
+        top = scores.max(axis=1, initial=NEVER)
         weights = np.exp(scores - top[:, None])
         total, out = weights.sum(axis=1), weights @ values
         if s > 0:
@@ -178,6 +235,12 @@ def attention(k: Attention, lo: int, hi: int, mem: Memory) -> None:
                 at = (g * (k.splits - 1) + other - 1) * size
                 part = mem.read(k.part, at, at + size)
                 top, total, out = merge(k.group, top, total, out, part)
+        if k.sinks:
+            sinks = mem.weight(k.sinks, g * k.group, (g + 1) * k.group)
+            rest = np.concatenate(
+                [np.zeros(width, np.float32), sinks, np.ones(k.group, np.float32)]
+            )
+            top, total, out = merge(k.group, top, total, out, rest)
         writes.append((k.out, g * width, (out / total[:, None]).reshape(-1)))
     for ref, at, value in writes:
         mem.write(ref, at, at + value.size, value)
@@ -187,11 +250,11 @@ def attended(k: Attention, head: int, split: int, mem: Memory) -> tuple[F32, F32
     """Keys and values of one tile; a row that the tile appends does not come from the cache."""
     owner = (mem.pos // k.chunk) % k.splits == split if k.splits > 1 else True
     if k.k is None or k.v is None:
-        return mem.cached(k.cache, head, rows_of_split(k, split, mem.pos + 1))
+        return mem.cached(k.cache, head, rows_of_split(k, split, mem.pos, mem.pos + 1))
     at = head * k.head_dim
     new_k = mem.read(k.k, at, at + k.head_dim)
     new_v = mem.read(k.v, at, at + k.head_dim)
-    keys, values = mem.cached(k.cache, head, rows_of_split(k, split, mem.pos))
+    keys, values = mem.cached(k.cache, head, rows_of_split(k, split, mem.pos, mem.pos))
     if not owner:
         return keys, values
     new_k, new_v = mem.append(k.cache, head, new_k, new_v)
@@ -215,26 +278,58 @@ def append(k: Append, lo: int, hi: int, mem: Memory) -> None:
         mem.append(k.cache, head, keys[head - lo], values[head - lo])
 
 
-def rms_norm(k: RmsNorm, lo: int, hi: int, mem: Memory) -> None:
+def norm(k: Norm, lo: int, hi: int, mem: Memory) -> None:
     a, b = k.rows(lo, hi)
-    x = mem.read(k.x, 0, k.n)
-    scale = np.sqrt(np.dot(x, x) / np.float32(k.n) + np.float32(k.eps))
-    mem.write(k.out, a, b, x[a:b] * mem.weight(k.weight, a, b) / scale)
+    first, last = k.parts(a, b)
+    parts = mem.read(k.x, first, last).reshape(-1, k.size)
+    if isinstance(k, LayerNorm):
+        parts = parts - parts.mean(axis=1, keepdims=True)
+    means = np.einsum("gi,gi->g", parts, parts)[:, None] / np.float32(k.size)
+    y = (parts / np.sqrt(means + np.float32(k.eps))).reshape(-1)[a - first : b - first]
+    y = y * spread(k, a, b, mem, k.weight)
+    if isinstance(k, LayerNorm) and k.bias:
+        y = y + spread(k, a, b, mem, k.bias)
+    if k.res_in:
+        y = y + mem.read(k.res_in, a, b)
+    mem.write(k.out, a, b, y)
+    if k.res_out:
+        mem.write(k.res_out, a, b, y)
+
+
+def spread(k: Norm, a: int, b: int, mem: Memory, name: str) -> F32:
+    """The element of a weight for each of rows [a, b)."""
+    lo, hi = k.scaling(a, b)
+    values = mem.weight(name, lo, hi)
+    return values[np.arange(a, b) % k.size - lo] if k.shared else values
 
 
 def rope(k: Rope, lo: int, hi: int, mem: Memory) -> None:
-    half = k.head_dim // 2
     x = mem.read(k.x, lo * k.head_dim, hi * k.head_dim).reshape(-1, k.head_dim)
     cos, sin = mem.lookup(k.rope, mem.pos)
-    low, high = x[:, :half], x[:, half:]
-    out = np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=1)
+    rotary = k.rotary or k.head_dim
+    first = np.arange(0, rotary, 2) if k.interleaved else np.arange(rotary // 2)
+    second = first + (1 if k.interleaved else rotary // 2)
+    out = x.copy()
+    out[:, first] = x[:, first] * cos - x[:, second] * sin
+    out[:, second] = x[:, second] * cos + x[:, first] * sin
     mem.write(k.out, lo * k.head_dim, hi * k.head_dim, out.reshape(-1))
 
 
 def binary(k: Binary, lo: int, hi: int, mem: Memory) -> None:
     i, j = k.rows(lo, hi)
     a, b = mem.read(k.a, i, j), mem.read(k.b, i, j)
-    mem.write(k.out, i, j, a + b if k.op == "add" else silu(a) * b)
+    kind = k.op.removesuffix("_mul")
+    mem.write(k.out, i, j, a + b if k.op == "add" else ACTIVATE[kind](a) * b)
+
+
+def unary(k: Unary, lo: int, hi: int, mem: Memory) -> None:
+    i, j = k.rows(lo, hi)
+    x = mem.read(k.x, i, j)
+    if k.op == "scale":
+        y = x * np.float32(k.value)
+    else:
+        y = capped(x, k.value) if k.op == "softcap" else ACTIVATE[k.op](x)
+    mem.write(k.out, i, j, y)
 
 
 def argmax(k: Argmax, lo: int, hi: int, mem: Memory) -> None:
@@ -296,9 +391,11 @@ EXECUTE: dict[type[Kernel], Callable[[Any, int, int, Memory], None]] = {
     Gemv: gemv,
     Attention: attention,
     Append: append,
-    RmsNorm: rms_norm,
+    RmsNorm: norm,
+    LayerNorm: norm,
     Rope: rope,
     Binary: binary,
+    Unary: unary,
     Argmax: argmax,
     Topk: topk,
     MoeGateUp: moe_gate_up,

@@ -100,6 +100,8 @@ def cache_rows(a: CacheAccess, pos: int) -> np.ndarray[tuple[int], np.dtype[np.i
     rows = np.arange(pos, pos + 1) if a.write else np.arange(pos + 1)
     if a.chunk:
         rows = rows[(rows // a.chunk) % a.splits == a.split]
+    if a.window and not a.write:
+        rows = rows[rows > pos - a.window]
     return rows
 
 

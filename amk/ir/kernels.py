@@ -51,7 +51,11 @@ class Access(NamedTuple):
 class CacheAccess(NamedTuple):
     """Rows of a KV cache, for heads [lo, hi): row `pos` (a write), or rows [0, pos] (a read), where
     pos is the step's position. Only rows r with (r // chunk) % splits == split are touched; `chunk`
-    0 means all rows."""
+    0 means all rows. A read with a `window` touches rows above pos - window only.
+
+    The safety of a read is a question of row pos, which is in every window, and of rows that no
+    step writes again; so verifiers need not look at `window`.
+    """
 
     cache: str
     lo: int
@@ -62,6 +66,7 @@ class CacheAccess(NamedTuple):
     split: int = 0
     bulk: bool = False
     """A read by bulk copies, of all rows but one that the same instruction writes."""
+    window: int = 0
 
 
 class WeightAccess(NamedTuple):
@@ -154,6 +159,25 @@ class RowKernel(Kernel):
         return lo * self.tile, self.n if hi == self.grid else end
 
 
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> Iterator[str]:
+    if value not in known:
+        yield f"{name} must be one of {', '.join(known)}, got '{value}'"
+
+
+def _not_negative(name: str, value: float) -> Iterator[str]:
+    """Not NaN or infinite either."""
+    if not 0 <= value < float("inf"):
+        yield f"{name} must not be negative, got {value}"
+
+
+def _rotary(head_dim: int, rotary: int) -> Iterator[str]:
+    """Elements of a head that are rotated in pairs: `rotary`, or all of `head_dim` if 0."""
+    if rotary > head_dim:
+        yield f"rotary must be at most head_dim {head_dim}, got {rotary}"
+    if (rotary or head_dim) % 2:
+        yield f"{'rotary' if rotary else 'head_dim'} must be even, got {rotary or head_dim}"
+
+
 @dataclass(frozen=True)
 class Embed(RowKernel):
     """out[i] = table[token, i] (times `multiplier`), and the same in fp32 to `res` when given."""
@@ -173,7 +197,11 @@ class Embed(RowKernel):
             yield _write(self.res, a, b)
 
 
-EPILOGUES = ("none", "rope", "swiglu", "residual", "logits")
+ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2")
+"""Nonlinear functions of one number: x * sigmoid(x); x * Phi(x) with Phi the normal distribution;
+the same with Phi approximated by tanh, or by sigmoid; max(x, 0); max(x, 0)^2."""
+
+EPILOGUES = ("none", "rope", "activation", "gated", "residual", "logits")
 
 
 @dataclass(frozen=True)
@@ -181,13 +209,15 @@ class Gemv(RowKernel):
     """y = W x: `n` rows of `weight`, `k` columns, with what was fused before and after it.
 
     prologue   `norm`: x is replaced by x * norm / sqrt(mean(x^2) + eps)
-    epilogue   none      out[i] = y[i] + bias[i]
-               rope      rows below (heads + kv_heads) * head_dim are rotated in pairs (2i, 2i+1) by
-               the step's position
-               swiglu    out[i] = silu(y[2i]) * y[2i+1]: n rows give n / 2 outputs
-               residual  out[i] = y[i] + res_in[i]; res_out[i], if given, = the same in fp32
-               logits    out[i] = y[i]; per tile t the pair (largest y, its row) to cand[2t],
-               cand[2t+1]
+    scale      y is multiplied by it, the bias included
+    epilogue   none        out[i] = y[i]
+               rope        rows below (heads + kv_heads) * head_dim are rotated in pairs (2i, 2i+1)
+               by the step's position; of each head the first `rotary` rows, all if 0
+               activation  out[i] = kind(y[i])
+               gated       out[i] = kind(y[2i]) * y[2i+1]: n rows give n / 2 outputs
+               residual    out[i] = y[i] + res_in[i]; res_out[i], if given, = the same in fp32
+               logits      out[i] = y[i], or softcap * tanh(y[i] / softcap); per tile t the pair
+               (largest out, its row) to cand[2t], cand[2t+1]
     """
 
     mnemonic: ClassVar[str] = "gemv"
@@ -206,6 +236,10 @@ class Gemv(RowKernel):
     res_in: Ref | None = None
     res_out: Ref | None = None
     cand: Ref | None = None
+    scale: float = 1.0
+    kind: str = ""
+    rotary: int = 0
+    softcap: float = 0.0
 
     positive: ClassVar[tuple[str, ...]] = ("n", "tile", "k")
 
@@ -223,14 +257,19 @@ class Gemv(RowKernel):
                 if bool(getattr(self, name)) != (epilogue == self.epilogue):
                     what = "needs" if epilogue == self.epilogue else "does not take"
                     yield f"epilogue {self.epilogue} {what} '{name}'"
-        if self.res_out and self.epilogue != "residual":
-            yield f"epilogue {self.epilogue} does not take 'res_out'"
-        if self.epilogue in ("rope", "swiglu") and (self.tile % 2 or self.n % 2):
+        for epilogue, name in (("residual", "res_out"), ("rope", "rotary"), ("logits", "softcap")):
+            if getattr(self, name) and self.epilogue != epilogue:
+                yield f"epilogue {self.epilogue} does not take '{name}'"
+        if self.epilogue in ("activation", "gated"):
+            yield from _one_of("kind", self.kind, ACTIVATIONS)
+        elif self.kind:
+            yield f"epilogue {self.epilogue} does not take 'kind'"
+        yield from _not_negative("softcap", self.softcap)
+        if self.epilogue in ("rope", "gated") and (self.tile % 2 or self.n % 2):
             odd = f"n {self.n} and tile {self.tile}"
             yield f"epilogue {self.epilogue} pairs rows: {odd} must be even"
         if self.epilogue == "rope":
-            if self.head_dim % 2:
-                yield f"head_dim must be even, got {self.head_dim}"
+            yield from _rotary(self.head_dim, self.rotary)
             if self.n != (self.heads + 2 * self.kv_heads) * self.head_dim:
                 yield f"n must be (heads + 2 * kv_heads) * head_dim, got {self.n}"
 
@@ -244,7 +283,7 @@ class Gemv(RowKernel):
         yield _read(self.x, 0, self.k)
         if self.res_in:
             yield _read(self.res_in, a, b)
-        if self.epilogue == "swiglu":
+        if self.epilogue == "gated":
             yield _write(self.out, a // 2, b // 2)
         else:
             yield _write(self.out, a, b)
@@ -263,6 +302,10 @@ class Attention(Kernel):
     splits == s. It does nothing while pos < s * chunk. When k and v are given, the tile that owns
     row pos also appends it. Split 0 merges the partial results (running maximum, sum, and
     unnormalized output of each query head) of all other active splits.
+
+    window   only rows above pos - window count; a split without such a row leaves a sum of 0
+    softcap  a score s counts as softcap * tanh(s / softcap)
+    sinks    query head h has one more score, sinks[h], of a row of zeros
     """
 
     mnemonic: ClassVar[str] = "attention"
@@ -278,6 +321,9 @@ class Attention(Kernel):
     splits: int = 1
     chunk: int = 0
     part: Ref | None = None
+    window: int = 0
+    softcap: float = 0.0
+    sinks: Weight | None = None
 
     positive: ClassVar[tuple[str, ...]] = ("heads", "kv_heads", "head_dim", "splits")
 
@@ -289,6 +335,7 @@ class Attention(Kernel):
             yield "k and v are given together or not at all"
         if self.splits > 1 and (self.part is None or self.chunk <= 0):
             yield f"{self.splits} splits need 'part' and a positive 'chunk'"
+        yield from _not_negative("softcap", self.softcap)
 
     @property
     def grid(self) -> int:
@@ -316,10 +363,12 @@ class Attention(Kernel):
                 if ref:
                     yield _read(ref, g * self.head_dim, (g + 1) * self.head_dim, since)
             rows = (self.chunk, self.splits, s) if self.splits > 1 else (0, 1, 0)
-            yield CacheAccess(self.cache, g, g + 1, False, *rows, bulk=True)
+            yield CacheAccess(self.cache, g, g + 1, False, *rows, bulk=True, window=self.window)
             if self.k:
                 writes.append(CacheAccess(self.cache, g, g + 1, True, *rows))
             if s == 0:
+                if self.sinks:
+                    yield WeightAccess(self.sinks, g * self.group, (g + 1) * self.group, False)
                 for other in range(1, self.splits):
                     assert self.part
                     at = (g * (self.splits - 1) + other - 1) * self.part_size
@@ -356,26 +405,93 @@ class Append(Kernel):
 
 
 @dataclass(frozen=True)
-class RmsNorm(RowKernel):
-    """out = x * weight / sqrt(mean(x^2) + eps); every tile reads all of x."""
+class Norm(RowKernel):
+    """Normalization of `groups` equal parts of x, each by itself; a tile reads all of the parts
+    that it has rows of.
 
-    mnemonic: ClassVar[str] = "rms_norm"
+    weight (and bias) have one element for each of x, or, if `shared`, one for each of a part, the
+    same for every part. With res_in, out is the sum of it and what was normalized; res_out, if
+    given, is the same in fp32.
+    """
+
     x: Ref
     weight: Weight
     eps: float
     out: Ref
+    groups: int = 1
+    shared: int = 0
+    res_in: Ref | None = None
+    res_out: Ref | None = None
+
+    positive: ClassVar[tuple[str, ...]] = ("n", "tile", "groups")
+
+    @property
+    def size(self) -> int:
+        """Elements of a part."""
+        return self.n // self.groups
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        if self.groups > 0 and self.n % self.groups:
+            yield f"n {self.n} must be a multiple of groups {self.groups}"
+        if self.shared > 1:
+            yield f"shared must be 0 or 1, got {self.shared}"
+        if self.res_out and not self.res_in:
+            yield "res_out needs 'res_in'"
+
+    def vectors(self) -> tuple[Weight, ...]:
+        """The immutable operands."""
+        return (self.weight,)
+
+    def parts(self, a: int, b: int) -> tuple[int, int]:
+        """The elements of x of the parts that rows [a, b) belong to."""
+        return a // self.size * self.size, ceil_div(b, self.size) * self.size
+
+    def scaling(self, a: int, b: int) -> tuple[int, int]:
+        """The elements of weight that rows [a, b) are multiplied with."""
+        if not self.shared:
+            return a, b
+        first = a // self.size * self.size
+        return (a - first, b - first) if b <= first + self.size else (0, self.size)
 
     def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
         a, b = self.rows(lo, hi)
-        yield WeightAccess(self.weight, a, b, False)
-        yield _read(self.x, 0, self.n)
+        for vector in self.vectors():
+            yield WeightAccess(vector, *self.scaling(a, b), False)
+        yield _read(self.x, *self.parts(a, b))
+        if self.res_in:
+            yield _read(self.res_in, a, b)
         yield _write(self.out, a, b)
+        if self.res_out:
+            yield _write(self.res_out, a, b)
+
+
+@dataclass(frozen=True)
+class RmsNorm(Norm):
+    """out = x * weight / sqrt(mean(x^2) + eps), mean over a part of x."""
+
+    mnemonic: ClassVar[str] = "rms_norm"
+
+
+@dataclass(frozen=True)
+class LayerNorm(Norm):
+    """out = (x - mean(x)) * weight / sqrt(mean((x - mean(x))^2) + eps) + bias, means over a part of
+    x."""
+
+    mnemonic: ClassVar[str] = "layer_norm"
+    bias: Weight | None = None
+
+    def vectors(self) -> tuple[Weight, ...]:
+        return (self.weight, self.bias) if self.bias else (self.weight,)
 
 
 @dataclass(frozen=True)
 class Rope(Kernel):
-    """Rotary embedding of whole heads by the step's position, pairs (i, i + head_dim / 2). One tile
-    per head."""
+    """Rotary embedding of whole heads by the step's position. One tile per head.
+
+    Of each head the first `rotary` elements (all if 0) are rotated, the others copied. Pairs are
+    (i, i + rotary / 2), or neighbors (2i, 2i + 1) if `interleaved`.
+    """
 
     mnemonic: ClassVar[str] = "rope"
     heads: int
@@ -383,8 +499,16 @@ class Rope(Kernel):
     x: Ref
     rope: Weight
     out: Ref
+    rotary: int = 0
+    interleaved: int = 0
 
     positive: ClassVar[tuple[str, ...]] = ("heads", "head_dim")
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from _rotary(self.head_dim, self.rotary)
+        if self.interleaved > 1:
+            yield f"interleaved must be 0 or 1, got {self.interleaved}"
 
     @property
     def grid(self) -> int:
@@ -395,12 +519,12 @@ class Rope(Kernel):
         yield _write(self.out, lo * self.head_dim, hi * self.head_dim)
 
 
-BINARY_OPS = ("add", "silu_mul")
+BINARY_OPS = ("add", *(f"{kind}_mul" for kind in ACTIVATIONS))
 
 
 @dataclass(frozen=True)
 class Binary(RowKernel):
-    """Elementwise out = a + b (add) or silu(a) * b (silu_mul)."""
+    """Elementwise out = a + b (add), or kind(a) * b for an activation (silu_mul and others)."""
 
     mnemonic: ClassVar[str] = "binary"
     op: str
@@ -410,13 +534,40 @@ class Binary(RowKernel):
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
-        if self.op not in BINARY_OPS:
-            yield f"op must be one of {', '.join(BINARY_OPS)}, got '{self.op}'"
+        yield from _one_of("op", self.op, BINARY_OPS)
 
     def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
         a, b = self.rows(lo, hi)
         yield _read(self.a, a, b)
         yield _read(self.b, a, b)
+        yield _write(self.out, a, b)
+
+
+UNARY_OPS = (*ACTIVATIONS, "scale", "softcap")
+
+
+@dataclass(frozen=True)
+class Unary(RowKernel):
+    """Elementwise out = op(x) for an activation, value * x (scale), or value * tanh(x / value)
+    (softcap)."""
+
+    mnemonic: ClassVar[str] = "unary"
+    op: str
+    x: Ref
+    out: Ref
+    value: float = 1.0
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from _one_of("op", self.op, UNARY_OPS)
+        if self.op in ACTIVATIONS and self.value != 1.0:
+            yield f"op {self.op} does not take 'value'"
+        if self.op == "softcap" and not 0 < self.value < float("inf"):
+            yield f"softcap must be positive, got {self.value}"
+
+    def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
+        a, b = self.rows(lo, hi)
+        yield _read(self.x, a, b)
         yield _write(self.out, a, b)
 
 
@@ -591,17 +742,7 @@ class MoeDown(RowKernel):
 KERNELS: dict[str, type[Kernel]] = {
     k.mnemonic: k
     for k in (
-        Embed,
-        Gemv,
-        Attention,
-        Append,
-        RmsNorm,
-        Rope,
-        Binary,
-        Argmax,
-        Sample,
-        Topk,
-        MoeGateUp,
-        MoeDown,
+        Embed, Gemv, Attention, Append, RmsNorm, LayerNorm, Rope, Binary, Unary, Argmax, Sample, Topk,
+        MoeGateUp, MoeDown,
     )
-}
+}  # fmt: skip

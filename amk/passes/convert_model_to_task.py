@@ -248,7 +248,7 @@ class _Lowering:
                 fields |= {f: getattr(op, f).value.data for f in ("heads", "kv_heads", "head_dim")}
             case model.GateUpOp():
                 ref = self.result(op.out, f"{name}.y")
-                fields |= {"epilogue": "swiglu"}
+                fields |= {"epilogue": "gated", "kind": "silu"}
             case model.LmHeadOp():
                 ref = self.buffer("logits", n, "f32")
                 pairs = self.buffer("lm_head.pairs", 2 * -(-n // SLOT_ROWS), "f32")

@@ -22,6 +22,7 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    LayerNorm,
     MoeDown,
     MoeGateUp,
     Ref,
@@ -134,8 +135,11 @@ def _shapes_agree(p: Program, k: Kernel) -> bool:
     elif isinstance(k, Gemv):
         expected[k.weight] = (k.n, k.k)
         expected |= {v: (n,) for v, n in ((k.norm, k.k), (k.bias, k.n)) if v}
-    elif isinstance(k, RmsNorm):
-        expected[k.weight] = (k.n,)
+    elif isinstance(k, RmsNorm | LayerNorm):
+        each = k.n // k.groups if k.shared else k.n
+        expected[k.weight] = (each,)
+        if isinstance(k, LayerNorm) and k.bias:
+            expected[k.bias] = (each,)
     elif isinstance(k, MoeGateUp):
         expected[k.weight] = (2 * k.experts * (k.n // k.choices), k.k)
         expected |= {k.norm: (k.k,)} if k.norm else {}
@@ -143,9 +147,14 @@ def _shapes_agree(p: Program, k: Kernel) -> bool:
         expected[k.weight] = (k.experts * k.n, k.k)
     elif isinstance(k, Attention | Append):
         cache = p.caches[k.cache]
-        return (cache.heads, cache.head_dim) == (k.kv_heads, k.head_dim)
-    if isinstance(k, Gemv | Rope) and k.rope and 2 * len(p.ropes[k.rope].inv_freq) != k.head_dim:
-        return False
+        if (cache.heads, cache.head_dim) != (k.kv_heads, k.head_dim):
+            return False
+        if isinstance(k, Attention) and k.sinks:
+            expected[k.sinks] = (k.heads,)
+    if isinstance(k, Gemv | Rope) and k.rope:
+        turned = k.rotary or k.head_dim
+        if 2 * len(p.ropes[k.rope].inv_freq) != turned:
+            return False
     return all(w.shape == shape for n, shape in expected.items() if (w := p.weight(n)))
 
 

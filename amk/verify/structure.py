@@ -26,8 +26,10 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    LayerNorm,
     MoeDown,
     MoeGateUp,
+    Norm,
     Ref,
     RmsNorm,
     Rope,
@@ -47,10 +49,13 @@ Report = Callable[[str, str], Violation]
 """Makes a violation of a rule, with a message about the kernel at hand."""
 
 FLOATS = ("f32", "bf16")
+NORM: dict[str, tuple[str, ...]] = {"res_in": ("f32",), "res_out": ("f32",)}
 TYPES: dict[type[Kernel], dict[str, tuple[str, ...]]] = {
     Embed: {"token": ("i32",), "out": FLOATS, "res": ("f32",)},
     Gemv: {"x": FLOATS, "out": FLOATS, "res_in": ("f32",), "res_out": ("f32",), "cand": ("f32",)},
     Attention: {"q": FLOATS, "k": FLOATS, "v": FLOATS, "out": FLOATS, "part": ("f32",)},
+    RmsNorm: NORM,
+    LayerNorm: NORM,
     Argmax: {"x": ("f32",), "out": ("i32",)},
     Topk: {"x": ("f32",), "ids": ("i32",), "weights": ("f32",)},
     MoeGateUp: {"ids": ("i32",)},
@@ -116,7 +121,7 @@ def _symbols(p: Declarations, kernel: Kernel, bad: Report) -> list[Violation]:
 
 def _shapes(p: Declarations, kernel: Kernel, bad: Report) -> Iterator[Violation]:
     expected: dict[str, tuple[int, ...]] = {}
-    head_dim: int | None = None
+    rotated: int | None = None
     match kernel:
         case Embed():
             table = p.weight(kernel.table)
@@ -127,9 +132,10 @@ def _shapes(p: Declarations, kernel: Kernel, bad: Report) -> Iterator[Violation]
                 expected[kernel.norm] = (kernel.k,)
             if kernel.bias:
                 expected[kernel.bias] = (kernel.n,)
-            head_dim = kernel.head_dim if kernel.rope else None
-        case RmsNorm():
-            expected[kernel.weight] = (kernel.n,)
+            rotated = kernel.rotary or kernel.head_dim
+        case Norm():
+            for vector in kernel.vectors():
+                expected[vector] = (kernel.size if kernel.shared else kernel.n,)
         case MoeGateUp():
             expected[kernel.weight] = (kernel.experts * 2 * kernel.width, kernel.k)
             if kernel.norm:
@@ -137,25 +143,25 @@ def _shapes(p: Declarations, kernel: Kernel, bad: Report) -> Iterator[Violation]
         case MoeDown():
             expected[kernel.weight] = (kernel.experts * kernel.n, kernel.k)
         case Rope():
-            head_dim = kernel.head_dim
+            rotated = kernel.rotary or kernel.head_dim
         case Attention() | Append():
             c = p.caches[kernel.cache]
             if (c.heads, c.head_dim) != (kernel.kv_heads, kernel.head_dim):
                 need = f"{kernel.kv_heads} heads of {kernel.head_dim}"
                 yield bad("E2", f"needs {need}, @{c.name} has {c.heads} of {c.head_dim}")
+            if isinstance(kernel, Attention) and kernel.sinks:
+                expected[kernel.sinks] = (kernel.heads,)
         case _:
             pass
     for name, shape in expected.items():
         found = p.weight(name)
         if found and found.shape != shape:
             yield bad("E2", f"needs @{name} of shape {_x(shape)}, declared as {_x(found.shape)}")
-    if head_dim is not None and isinstance(kernel, Gemv | Rope) and kernel.rope:
+    if rotated is not None and isinstance(kernel, Gemv | Rope) and kernel.rope:
         table = p.ropes[kernel.rope]
-        if 2 * len(table.inv_freq) != head_dim:
-            yield bad(
-                "E2",
-                f"has head_dim {head_dim}, @{table.name} has {len(table.inv_freq)} frequencies",
-            )
+        if 2 * len(table.inv_freq) != rotated:
+            what = f"rotates {rotated} elements of a head"
+            yield bad("E2", f"{what}, @{table.name} has {len(table.inv_freq)} frequencies")
 
 
 def out_of_bounds(p: Declarations, a: object) -> Iterator[Violation]:

@@ -315,7 +315,7 @@ def fused(t: Tiny) -> Program:
             f"l{i}.gate_up",
             Gemv(
                 2 * t.inter, t.tile, t.hidden, gate_up, Ref("x", 0, use + 1), Ref("h", 0, i),
-                Weight(at + "post_attention_layernorm.weight"), t.eps, None, "swiglu",
+                Weight(at + "post_attention_layernorm.weight"), t.eps, None, "gated", kind="silu",
             ),
             (f"l{i}.o",),
         )  # fmt: skip

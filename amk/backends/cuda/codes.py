@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from amk.backends.cuda.layout import ALIGN, Layout, weight
 from amk.errors import AmkError
 from amk.ir.kernels import (
+    ACTIVATIONS,
     Append,
     Argmax,
     Attention,
@@ -21,14 +22,17 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    LayerNorm,
     MoeDown,
     MoeGateUp,
+    Norm,
     Ref,
     RmsNorm,
     Rope,
     RowKernel,
     Sample,
     Topk,
+    Unary,
     ceil_div,
 )
 from amk.ir.program import DTYPES, SLOT_ROWS, Buffer, Run
@@ -44,12 +48,14 @@ TEMPLATES: dict[type[Kernel], str] = {
     Binary: "Binary",
     Embed: "Embed",
     Gemv: "Gemv",
+    LayerNorm: "Norm",
     MoeDown: "MoeDown",
     MoeGateUp: "MoeGateUp",
-    RmsNorm: "RmsNorm",
+    RmsNorm: "Norm",
     Rope: "Rope",
     Sample: "Sample",
     Topk: "Topk",
+    Unary: "Unary",
 }
 MAX_USES = 1 << 16
 KV_BUFFERS, KV_BYTES = 5, 4096
@@ -63,6 +69,9 @@ MAX_LOGITS, MAX_CHOICES = 1024, 32
 
 MAX_GROUP = 16
 """Query heads of one attention tile."""
+
+MAX_KEPT = 64
+"""Elements that a thread keeps of what it normalizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +231,7 @@ class Coder:
     def _gemv(self, name: str, k: Gemv) -> tuple[Code, list[int]]:
         ring, slices = self.layout.ring, self.layout.slices(k.k)
         self.whole_units(name, k.x, k.k)
-        self.whole_words(name, k, k.out, 2 if k.epilogue == "swiglu" else 1)
+        self.whole_words(name, k, k.out, 2 if k.epilogue == "gated" else 1)
         size = DTYPES[self.layout.streamed]
         chunks = ring.columns * size // 64
         alone = self.buffer(k.x).space == "flagged" and not any(
@@ -241,7 +250,11 @@ class Coder:
                 ("bool BIAS", boolean(k.bias is not None)),
                 ("int ROTATED", str((k.heads + k.kv_heads) * k.head_dim)),
                 ("int HEAD_DIM", str(max(k.head_dim, 1))),
+                ("int ROTARY", str(k.rotary or k.head_dim)),
                 ("int ROPE_AT", str(self.rope_at(k.rope))),
+                ("Activation KIND", (k.kind or ACTIVATIONS[0]).upper()),
+                ("float SCALE", number(k.scale)),
+                ("float SOFTCAP", number(k.softcap)),
                 ("bool RES_OUT", boolean(k.res_out is not None)),
                 ("bool WHOLE_BLOCKS", boolean(k.tile % SLOT_ROWS == 0)),
             ),
@@ -335,6 +348,9 @@ class Coder:
             ("int TILES", str(tiles)),
             ("float SCALE", number(k.scale)),
             ("bool APPEND", boolean(k.k is not None)),
+            ("int WINDOW", str(k.window)),
+            ("float SOFTCAP", number(k.softcap)),
+            ("bool SINKS", boolean(k.sinks is not None)),
         )
         types = (
             ("Cache", CTYPES[cache.dtype]),
@@ -342,6 +358,7 @@ class Coder:
             ("K", self.operand(k.k)),
             ("Out", self.operand(k.out)),
             ("Part", self.operand(k.part)),
+            ("Sinks", self.weight_type(k.sinks)),
         )
         record = [
             *self.place(k.q),
@@ -350,6 +367,7 @@ class Coder:
             *self.place(k.v),
             *self.place(k.part),
             self.layout.caches.regions[k.cache].at // 16,
+            self.table(k.sinks),
         ]
         width = k.group * k.head_dim
         stage = KV_BUFFERS * KV_BYTES
@@ -372,23 +390,57 @@ class Coder:
         return Code("Append", constants, types, 8 * most * k.head_dim), record
 
     def _rms_norm(self, name: str, k: RmsNorm) -> tuple[Code, list[int]]:
+        return self.norm(name, k, None)
+
+    def _layer_norm(self, name: str, k: LayerNorm) -> tuple[Code, list[int]]:
+        return self.norm(name, k, k.bias)
+
+    def norm(self, name: str, k: Norm, bias: str | None) -> tuple[Code, list[int]]:
         self.whole_words(name, k, k.out)
+        together = 32 if k.groups > 1 else 32 * self.layout.ring.consumers
+        if k.size > MAX_KEPT * together:
+            raise AmkError(
+                f"kernel @{name} normalizes {k.size} elements at once, more than "
+                f"{MAX_KEPT * together}"
+            )
+        unit = self.unit(k.x)
+        whole = k.x.offset % unit == 0 and k.n % unit == 0 and k.size % unit == 0
         constants = (
             ("int N", str(k.n)),
             ("int TILE", str(k.tile)),
+            ("int ROWS", str(self.stage_rows(name, k) // 4)),
+            ("int SIZE", str(k.size)),
             ("float EPS", number(k.eps)),
+            ("bool CENTER", boolean(isinstance(k, LayerNorm))),
+            ("bool SHARED", boolean(bool(k.shared))),
+            ("bool BIAS", boolean(bias is not None)),
+            ("bool WHOLE_UNITS", boolean(whole)),
+            ("bool RES_IN", boolean(k.res_in is not None)),
+            ("bool RES_OUT", boolean(k.res_out is not None)),
         )
         types = (
-            ("Norm", self.weight_type(k.weight)),
+            ("Weight", self.weight_type(k.weight)),
+            ("Bias", self.weight_type(bias)),
             ("X", self.operand(k.x)),
             ("Out", self.operand(k.out)),
+            ("In", self.operand(k.res_in)),
+            ("Res", self.operand(k.res_out)),
         )
-        record = [*self.place(k.x), *self.place(k.out), self.table(k.weight)]
-        return Code("RmsNorm", constants, types, self.stage_rows(name, k)), record
+        record = [
+            *self.place(k.x),
+            *self.place(k.out),
+            self.table(k.weight),
+            self.table(bias),
+            *self.place(k.res_in),
+            *self.place(k.res_out),
+        ]
+        return Code("Norm", constants, types, self.stage_rows(name, k)), record
 
     def _rope(self, name: str, k: Rope) -> tuple[Code, list[int]]:
         constants = (
             ("int HEAD_DIM", str(k.head_dim)),
+            ("int ROTARY", str(k.rotary or k.head_dim)),
+            ("bool INTERLEAVED", boolean(bool(k.interleaved))),
             ("int ROPE_AT", str(self.rope_at(k.rope))),
         )
         types = (("X", self.operand(k.x)), ("Out", self.operand(k.out)))
@@ -400,10 +452,13 @@ class Coder:
 
     def _binary(self, name: str, k: Binary) -> tuple[Code, list[int]]:
         self.whole_words(name, k, k.out)
+        add = k.op == "add"
+        kind = ACTIVATIONS[0] if add else k.op.removesuffix("_mul")
         constants = (
             ("int N", str(k.n)),
             ("int TILE", str(k.tile)),
-            ("BinaryOp OP", k.op.upper()),
+            ("bool ADD", boolean(add)),
+            ("Activation KIND", kind.upper()),
         )
         types = (
             ("A", self.operand(k.a)),
@@ -412,6 +467,19 @@ class Coder:
         )
         record = [*self.place(k.a), *self.place(k.b), *self.place(k.out)]
         return Code("Binary", constants, types, self.stage_rows(name, k)), record
+
+    def _unary(self, name: str, k: Unary) -> tuple[Code, list[int]]:
+        self.whole_words(name, k, k.out)
+        constants = (
+            ("int N", str(k.n)),
+            ("int TILE", str(k.tile)),
+            ("UnaryOp OP", "ACTIVATE" if k.op in ACTIVATIONS else k.op.upper()),
+            ("Activation KIND", (k.op if k.op in ACTIVATIONS else ACTIVATIONS[0]).upper()),
+            ("float VALUE", number(k.value)),
+        )
+        types = (("X", self.operand(k.x)), ("Out", self.operand(k.out)))
+        record = [*self.place(k.x), *self.place(k.out)]
+        return Code("Unary", constants, types, self.stage_rows(name, k)), record
 
     def _sample(self, name: str, k: Sample) -> tuple[Code, list[int]]:
         self.whole_units(name, k.x, 0)

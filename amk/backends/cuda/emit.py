@@ -28,7 +28,10 @@ from amk.errors import AmkError
 from amk.ir.kernels import Argmax, Sample
 from amk.ir.program import Program
 
-RUNTIME = ("base", "watchdog", "operands", "ring", "counters", "reduce", "mma", "trace", "token")
+RUNTIME = (
+    "base", "watchdog", "operands", "ring", "counters", "reduce", "activate", "mma", "trace",
+    "token",
+)  # fmt: skip
 ENTRY_BYTES = 80
 LEAD = 8
 """Row blocks that consumers may run ahead of the warps that finish them."""
@@ -42,10 +45,11 @@ HEADERS = {
     "Gemv": "gemv",
     "MoeDown": "moe",
     "MoeGateUp": "moe",
-    "RmsNorm": "rms_norm",
+    "Norm": "norm",
     "Rope": "rope",
     "Topk": "topk",
     "Sample": "sample",
+    "Unary": "unary",
 }
 
 

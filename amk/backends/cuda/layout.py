@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amk.errors import AmkError
-from amk.ir.kernels import Embed, Gemv, Kernel, MoeDown, MoeGateUp, RmsNorm, ceil_div
+from amk.ir.kernels import (
+    Attention,
+    Embed,
+    Gemv,
+    Kernel,
+    MoeDown,
+    MoeGateUp,
+    Norm,
+    ceil_div,
+)
 from amk.ir.packs import row_order
 from amk.ir.program import DTYPES, SLOT_ROWS, Pack, Program, Ring, Tensor
 
@@ -115,8 +124,10 @@ def tables(kernel: Kernel) -> list[str]:
     """Immutable tensors that a kernel reads in place."""
     if isinstance(kernel, Gemv):
         return [w for w in (kernel.norm, kernel.bias) if w]
-    if isinstance(kernel, RmsNorm):
-        return [kernel.weight]
+    if isinstance(kernel, Norm):
+        return list(kernel.vectors())
+    if isinstance(kernel, Attention):
+        return [kernel.sinks] if kernel.sinks else []
     if isinstance(kernel, Embed):
         return [kernel.table]
     if isinstance(kernel, MoeGateUp):

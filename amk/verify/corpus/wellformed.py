@@ -19,6 +19,7 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    LayerNorm,
     MoeDown,
     MoeGateUp,
     Ref,
@@ -26,6 +27,7 @@ from amk.ir.kernels import (
     Rope,
     Sample,
     Topk,
+    Unary,
     WeightAccess,
 )
 from amk.ir.program import Pack, Program
@@ -138,15 +140,22 @@ def _operands(p: Program, k: Kernel) -> Iterator[str]:
             refs = [(k.x, real), (k.out, real), (k.res_in, ("f32",))]
             refs += [(k.res_out, ("f32",)), (k.cand, ("f32",))]
             shapes = [(k.weight, (k.n, k.k)), (k.norm, (k.k,)), (k.bias, (k.n,))]
-            tables = [(k.rope, k.head_dim)]
+            tables = [(k.rope, k.rotary or k.head_dim)]
         case Attention():
             refs = [(k.q, real), (k.k, real), (k.v, real), (k.out, real), (k.part, ("f32",))]
+            shapes = [(k.sinks, (k.heads,))]
         case Append():
             refs = [(k.k, real), (k.v, real)]
-        case RmsNorm():
-            refs, shapes = [(k.x, real), (k.out, real)], [(k.weight, (k.n,))]
+        case RmsNorm() | LayerNorm():
+            refs = [(k.x, real), (k.out, real), (k.res_in, ("f32",)), (k.res_out, ("f32",))]
+            each = (k.n // k.groups if k.shared else k.n,)
+            shapes = [(k.weight, each)]
+            if isinstance(k, LayerNorm):
+                shapes.append((k.bias, each))
         case Rope():
-            refs, tables = [(k.x, real), (k.out, real)], [(k.rope, k.head_dim)]
+            refs, tables = [(k.x, real), (k.out, real)], [(k.rope, k.rotary or k.head_dim)]
+        case Unary():
+            refs = [(k.x, real), (k.out, real)]
         case Binary():
             refs = [(k.a, real), (k.b, real), (k.out, real)]
         case Argmax() | Sample():

@@ -14,6 +14,7 @@ from amk.backends.cuda.nvcc import run_nvcc
 from amk.backends.cuda.target import TARGETS, target_of
 from amk.errors import AmkError
 from amk.ir.program import Program, Ring
+from tests.unit.batteries import BATTERIES, battery
 from tests.unit.programs import Tiny, fused, unfused
 
 SM90 = TARGETS["sm_90a"]
@@ -30,6 +31,11 @@ CASES = {
     ),
     "unfused": unfused(Tiny(dtype="bf16")),
     "wide": fused(Tiny(dtype="bf16", hidden=2048, inter=4096, head_dim=64, heads=8, tile=8)),
+    **{
+        f"{name}, {dtype}": battery(cases, dtype)
+        for name, cases in BATTERIES.items()
+        for dtype in ("f32", "bf16")
+    },
 }
 
 

@@ -16,6 +16,8 @@ from amk.ir.packs import F32, round_to
 from amk.ir.program import Program, Run
 from amk.ir.sampling import Sampling, draw
 from amk.tools.approve import Proof
+from tests.unit.batteries import BATTERIES, VOCABULARY, battery, cut, definition
+from tests.unit.batteries import weights as constants
 from tests.unit.programs import Tiny, fused, reference, unfused, weights
 
 pytestmark = pytest.mark.gpu
@@ -163,6 +165,22 @@ def test_a_thousand_runs_are_one() -> None:
         for _ in range(1000):
             assert session.run(IDS, 20).tokens.tolist() == first
             assert session.read("logits").tobytes() == logits
+        assert session.guards() == []
+
+
+@pytest.mark.parametrize("sync", ["flagged", "counters"])
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+@pytest.mark.parametrize("name", BATTERIES)
+def test_kernels_leave_what_their_definitions_say(name: str, dtype: str, sync: str) -> None:
+    cases = BATTERIES[name]
+    get = constants(cases, dtype)
+    with proved(battery(cases, dtype, sync, sms=5), get) as session:
+        for pos, token in enumerate(IDS):
+            session.run([token % VOCABULARY], 1, start=pos)
+            found = cut(cases, session.read("y"))
+            want = definition(cases, get, [i % VOCABULARY for i in IDS[: pos + 1]])
+            for case, got, expected in zip(cases, found, want, strict=True):
+                assert error(got, expected) < (5e-6 if dtype == "f32" else 1e-2), (case.name, pos)
         assert session.guards() == []
 
 

@@ -10,6 +10,7 @@ from amk.interpreters.storage import Storage
 from amk.interpreters.touched import RecordingMemory, Written, declared, mismatch
 from amk.ir.kernels import KERNELS, Attention, Gemv, Kernel
 from amk.ir.program import Program
+from tests.unit.batteries import BATTERIES, battery
 from tests.unit.programs import Tiny, fused, unfused, weights
 
 SHAPES = [
@@ -62,7 +63,8 @@ def cells(writes: list[Written]) -> dict[tuple[str, int, int], np.ndarray]:
 
 def test_every_kernel_has_an_interpreter_and_is_tested_here() -> None:
     assert set(EXECUTE) == set(KERNELS.values())
-    assert {type(k) for _, p in PROGRAMS for k in p.kernels.values()} == set(EXECUTE)
+    tested = [p for _, p in PROGRAMS] + [battery(cases) for cases in BATTERIES.values()]
+    assert {type(k) for p in tested for k in p.kernels.values()} == set(EXECUTE)
 
 
 @pytest.mark.parametrize(("t", "program"), PROGRAMS)

@@ -12,7 +12,7 @@
 // asynchronous). Partial results are polled by split 0. All reads of the tile precede a barrier that precedes every
 // publication.
 
-enum AttentionField { A_Q = 1, A_Q_USE, A_OUT, A_OUT_USE, A_K, A_K_USE, A_V, A_V_USE, A_PART, A_PART_USE, A_CACHE };
+enum AttentionField { A_Q = 1, A_Q_USE, A_OUT, A_OUT_USE, A_K, A_K_USE, A_V, A_V_USE, A_PART, A_PART_USE, A_CACHE, A_SINKS };
 
 /// 8 elements of a cache row as loaded.
 template <class T>
@@ -66,6 +66,7 @@ struct Attention {
   static constexpr int MOST_AHEAD = 64 << 10;  // bytes to prefetch
   static constexpr float NEVER = -1e30f;  // below any score; its power of 2 is 0
   static constexpr float LOG2E = 1.4426950408889634f;
+  static constexpr float Q_SCALE = P::SOFTCAP == 0.f ? P::SCALE * LOG2E : P::SCALE / P::SOFTCAP;
   static constexpr int PAIRS = G * HD / 2, PER = ceil_div(PAIRS, THREADS);
   static constexpr int QU = 8 / Q::UNIT, KU = P::APPEND ? 8 / K::UNIT : 0;
   static_assert(CHUNK_ROWS * ROW_BYTES <= KV_BYTES, "the emitter counts the same bytes");
@@ -104,6 +105,22 @@ struct Attention {
       const int round = P::CHUNK * P::SPLITS, rest = n % round - s * P::CHUNK;
       return n / round * P::CHUNK + min(max(rest, 0), P::CHUNK);
     }
+  }
+
+  /// Rows of split s that lie before the window of position pos.
+  static __device__ __forceinline__ int rows_gone(int pos, int s) {
+    if constexpr (P::WINDOW == 0)
+      return 0;
+    else
+      return rows_below(max(0, pos + 1 - P::WINDOW), s);
+  }
+
+  /// The logarithm to base 2 of a row's weight; q was scaled by Q_SCALE.
+  static __device__ __forceinline__ float score_of(float product) {
+    if constexpr (P::SOFTCAP == 0.f)
+      return product;
+    else
+      return P::SOFTCAP * LOG2E * tanhf(product);
   }
 
   template <int N, int U>
@@ -151,10 +168,11 @@ struct Attention {
     const int tile = __shfl_sync(ALL, record, LO), g = tile / P::SPLITS, s = tile % P::SPLITS;
     const unsigned char* base = c.a.cache + (u64)__shfl_sync(ALL, record, A_CACHE) * 16 + (u64)g * P::CACHE_ROWS * 2 * HD * sizeof(T);
     constexpr int BYTES = 2 * HD * (int)sizeof(T), LINES = ceil_div(BYTES, 128);
-    const int count = min(rows_below(c.pos, s), MOST_AHEAD / BYTES) * LINES;
+    const int gone = rows_gone(c.pos, s);
+    const int count = min(rows_below(c.pos, s) - gone, MOST_AHEAD / BYTES) * LINES;
 #pragma unroll 1
     for (int i = c.thread() - THREADS - 32; i < count; i += FINISHERS * 32)
-      asm volatile("prefetch.global.L2 [%0];" ::"l"(base + (u64)row(i / LINES, s) * BYTES + i % LINES * 128));
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(base + (u64)row(gone + i / LINES, s) * BYTES + i % LINES * 128));
   }
 
   /// Names the running instruction.
@@ -175,15 +193,16 @@ struct Attention {
     for (int tile = lo; tile < hi; tile++) {
       const int g = tile / P::SPLITS, s = tile % P::SPLITS;
       if (c.pos < s * P::CHUNK) continue;
-      const int old = P::APPEND ? rows_below(c.pos, s) : rows_below(c.pos + 1, s);
+      const int old = P::APPEND ? rows_below(c.pos, s) : rows_below(c.pos + 1, s), gone = rows_gone(c.pos, s);
       const unsigned char* rows = cache + (u64)g * P::CACHE_ROWS * ROW_BYTES;
 #pragma unroll 1
       for (int first = 0; first < G; first += AT_ONCE) {
 #pragma unroll 1
-        for (int at = 0; at < old; at += CHUNK_ROWS, c.chunk++) {
+        for (int at = gone, end; at < old; at = end, c.chunk++) {
+          end = min(old, (at / CHUNK_ROWS + 1) * CHUNK_ROWS);
           const u32 buffer = c.chunk % KV_BUFFERS, lap = c.chunk / KV_BUFFERS;
           if (lap > 0) barrier_wait(kv_empty(buffer), (lap & 1) ^ 1);
-          copy_rows(buffer, rows + (u64)row(at, s) * ROW_BYTES, min(CHUNK_ROWS, old - at) * ROW_BYTES, c.lane);
+          copy_rows(buffer, rows + (u64)row(at, s) * ROW_BYTES, (end - at) * ROW_BYTES, c.lane);
         }
       }
     }
@@ -209,9 +228,10 @@ struct Attention {
       if (active) {
         const int group = c.lane / LANES, d = c.lane % LANES * 8, sub = c.warp % PER_HEAD;
         const bool here = d < HD;
-        const int old = P::APPEND ? rows_below(c.pos, s) : rows_below(c.pos + 1, s);
+        const int old = P::APPEND ? rows_below(c.pos, s) : rows_below(c.pos + 1, s), gone = rows_gone(c.pos, s);
         const bool owner = P::APPEND && rows_below(c.pos + 1, s) > old;
-        const int chunks = (old + CHUNK_ROWS - 1) / CHUNK_ROWS;
+        const int before = gone / CHUNK_ROWS;  // chunks of which the window has no row
+        const int chunks = gone < old ? (old + CHUNK_ROWS - 1) / CHUNK_ROWS - before : 0;
         const bool fresh = owner && here && group == 0 && sub == 0;
 #pragma unroll 1
         for (int first = 0; first < G; first += AT_ONCE) {
@@ -223,9 +243,9 @@ struct Attention {
             inputs(c, qv, kv, vv, here && busy, fresh && busy, (g * G + head) * HD + d, g * HD + d, q, k_new, v_new);
             AMK_FRESH(c);
 #pragma unroll
-            for (int i = 0; i < 8; i++) q[i] *= P::SCALE * LOG2E;
+            for (int i = 0; i < 8; i++) q[i] *= Q_SCALE;
             if constexpr (P::APPEND) {
-              const float score = dot(q, k_new);
+              const float score = score_of(dot(q, k_new));
               if (owner && group == 0 && sub == 0) {
                 m = score, l = 1.f;
                 v_new.get(acc);
@@ -240,7 +260,8 @@ struct Attention {
 #pragma unroll 1
           for (int i = 0; i < chunks; i++) {
             const u32 n = c.chunk + i, buffer = n % KV_BUFFERS;
-            const int count = min(CHUNK_ROWS, old - i * CHUNK_ROWS);
+            const int from = P::WINDOW == 0 ? i * CHUNK_ROWS : max(gone, (before + i) * CHUNK_ROWS);
+            const int count = min(old, (before + i + 1) * CHUNK_ROWS) - from;
             const T* chunk = reinterpret_cast<const T*>(smem + KV_STAGE + buffer * KV_BYTES) + d;
             barrier_wait(kv_full(buffer), n / KV_BUFFERS & 1);
 #pragma unroll 1
@@ -257,7 +278,7 @@ struct Attention {
               float top = m;
 #pragma unroll
               for (int u = 0; u < DEPTH; u++) {
-                score[u] = dot(q, k[u]);
+                score[u] = score_of(dot(q, k[u]));
                 if (j + u * PER_HEAD * ROWS + group >= count) score[u] = NEVER;
                 top = fmaxf(top, score[u]);
               }
@@ -320,6 +341,18 @@ struct Attention {
             const float2 y = reinterpret_cast<const float2*>(part)[w * (HD / 2) + e % (HD / 2)];
             totals[i] = fmaf(sums[w], f, totals[i]);
             o[i].x = fmaf(y.x, f, o[i].x), o[i].y = fmaf(y.y, f, o[i].y);
+          }
+        }
+        if constexpr (P::SINKS) {
+          const auto* sinks = reinterpret_cast<const typename P::Sinks*>(c.a.fixed + (u64)c.field(A_SINKS) * 16) + g * G;
+#pragma unroll
+          for (int i = 0; i < PER; i++) {
+            const int e = c.thread() + i * THREADS;
+            if (e >= PAIRS || s != 0) continue;
+            const float sink = (float)sinks[e / (HD / 2)] * LOG2E, top = fmaxf(tops[i], sink), f = power(tops[i] - top);
+            tops[i] = top;
+            totals[i] = totals[i] * f + power(sink - top);
+            o[i].x *= f, o[i].y *= f;
           }
         }
         if constexpr (P::SPLITS > 1) {

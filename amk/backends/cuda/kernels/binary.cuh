@@ -1,10 +1,9 @@
-// binary: out = a + b, or silu(a) * b, element by element, for the rows of the tiles.
+// binary: out = a + b, or activate(a) * b, element by element, for the rows of the tiles.
 //
 // Tile shape: one thread, two neighboring elements. Synchronization contract: all reads precede the barrier that precedes
 // every write.
 
 enum BinaryField { B_A = 1, B_A_USE, B_B, B_B_USE, B_OUT, B_OUT_USE };
-enum BinaryOp { ADD, SILU_MUL };
 
 template <class P>
 struct Binary {
@@ -19,7 +18,7 @@ struct Binary {
     enter(c);
     for (int e = row0 + c.thread(); e < row1; e += THREADS) {
       const float x = fetch_one(c, a, e), y = fetch_one(c, b, e);
-      stage[e - row0] = P::OP == ADD ? x + y : x / (1.f + expf(-x)) * y;
+      stage[e - row0] = P::ADD ? x + y : activate<P::KIND>(x) * y;
     }
     meet();
     for (int e = row0 + c.thread() * 2; e < row1; e += THREADS * 2) {

@@ -20,7 +20,7 @@
 // the same rows, otherwise barriers order it. Consumers run at most LEAD blocks ahead of the finishers (`progress`).
 
 enum GemvField { G_X = 1, G_X_USE, G_OUT, G_OUT_USE, G_NORM, G_BIAS, G_IN, G_IN_USE, G_RES, G_RES_USE, G_CAND, G_CAND_USE, G_END, G_N, G_TILE, G_EPS };
-enum Epilogue { NONE, ROPE, SWIGLU, RESIDUAL, LOGITS };
+enum Epilogue { NONE, ROPE, ACTIVATION, GATED, RESIDUAL, LOGITS };
 
 /// What a warp knows of the running gemv.
 struct GemvRun {
@@ -49,18 +49,22 @@ __device__ __forceinline__ void finish(const Cta& c, GemvRun& g, int row, float 
   const bool valid = c.lane < 8 && r < g.row1;
   const View<typename E::Out> out = view<typename E::Out>(c, g.out, g.out_use);
   if constexpr (E::BIAS) y += g.bias_next;
+  if constexpr (E::SCALE != 1.f) y *= E::SCALE;
   if constexpr (E::EPILOGUE == NONE) {
     put_rows<1>(c, out, r, y, valid);
   } else if constexpr (E::EPILOGUE == ROPE) {
     const float z = __shfl_xor_sync(ALL, y, 1);
-    if (r < E::ROTATED) {
-      const float2 cs = reinterpret_cast<const float2*>(smem + ROPES + E::ROPE_AT)[(u32)r % E::HEAD_DIM >> 1];
+    const u32 at = (u32)r % E::HEAD_DIM;
+    if (r < E::ROTATED && (E::ROTARY == E::HEAD_DIM || at < E::ROTARY)) {
+      const float2 cs = reinterpret_cast<const float2*>(smem + ROPES + E::ROPE_AT)[at >> 1];
       y = r & 1 ? y * cs.x + z * cs.y : y * cs.x - z * cs.y;
     }
     put_rows<1>(c, out, r, y, valid);
-  } else if constexpr (E::EPILOGUE == SWIGLU) {
+  } else if constexpr (E::EPILOGUE == ACTIVATION) {
+    put_rows<1>(c, out, r, activate<E::KIND>(y), valid);
+  } else if constexpr (E::EPILOGUE == GATED) {
     const float up = __shfl_xor_sync(ALL, y, 1);
-    y = __fdividef(y, 1.f + expf(-y)) * up;
+    y = activate<E::KIND>(y) * up;
     put_rows<2>(c, out, r >> 1, y, valid && !(r & 1));
   } else if constexpr (E::EPILOGUE == RESIDUAL) {
     if (valid) {
@@ -69,6 +73,7 @@ __device__ __forceinline__ void finish(const Cta& c, GemvRun& g, int row, float 
     }
     put_rows<1>(c, out, r, y, valid);
   } else {
+    if constexpr (E::SOFTCAP != 0.f) y = capped(y, E::SOFTCAP);
     put_rows<1>(c, out, r, y, valid);
     if constexpr (E::WHOLE_BLOCKS) {  // a block lies in one tile: keep its best until the tile ends
       const int t = (row - g.row0) / g.tile;

@@ -1,4 +1,5 @@
-// rope: rotary embedding of whole heads by the step's position, pairs (i, i + HEAD_DIM / 2). One tile per head.
+// rope: rotary embedding of whole heads by the step's position. One tile per head. The first ROTARY elements of a head are
+// rotated, the others copied; pairs are (i, i + ROTARY / 2), or neighbors if INTERLEAVED.
 //
 // Tile shape: one thread, two neighboring elements. Synchronization contract: all reads precede the barrier that precedes
 // every write.
@@ -9,7 +10,7 @@ template <class P>
 struct Rope {
   static __device__ __forceinline__ void run(Cta& c) {
     using X = typename P::X;
-    constexpr int HALF = P::HEAD_DIM / 2;
+    constexpr int HALF = P::ROTARY / 2;
     const View<X> x = view<X>(c, c.field(O_X), c.field(O_X_USE));
     const View<typename P::Out> out = view<typename P::Out>(c, c.field(O_OUT), c.field(O_OUT_USE));
     const float2* table = reinterpret_cast<const float2*>(smem + ROPES + P::ROPE_AT);
@@ -19,10 +20,12 @@ struct Rope {
     for (int e = lo + c.thread(); e < hi; e += THREADS) stage[e - lo] = fetch_one(c, x, e);
     meet();
     auto turned = [&](int e) {
-      const int i = e % P::HEAD_DIM, j = i % HALF;
-      const float2 cs = table[j];
+      const int i = e % P::HEAD_DIM, pair = P::INTERLEAVED ? i / 2 : i % HALF;
       const float* h = stage + (e - i - lo);
-      return i < HALF ? h[j] * cs.x - h[j + HALF] * cs.y : h[j + HALF] * cs.x + h[j] * cs.y;
+      if (i >= P::ROTARY) return h[i];
+      const int first = P::INTERLEAVED ? 2 * pair : pair, second = P::INTERLEAVED ? first + 1 : first + HALF;
+      const float2 cs = table[pair];
+      return i == first ? h[first] * cs.x - h[second] * cs.y : h[second] * cs.x + h[first] * cs.y;
     };
     for (int e = lo + c.thread() * 2; e < hi; e += THREADS * 2) put_two(out, e, turned(e), turned(e + 1));
     meet();
