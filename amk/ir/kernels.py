@@ -742,7 +742,7 @@ class MoeDown(RowKernel):
 KERNELS: dict[str, type[Kernel]] = {
     k.mnemonic: k
     for k in (
-        Embed, Gemv, Attention, Append, RmsNorm, LayerNorm, Rope, Binary, Unary, Argmax, Sample, Topk,
-        MoeGateUp, MoeDown,
+        Embed, Gemv, Attention, Append, RmsNorm, LayerNorm, Rope, Binary, Unary, Argmax, Sample,
+        Topk, MoeGateUp, MoeDown,
     )
 }  # fmt: skip

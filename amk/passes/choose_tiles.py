@@ -94,7 +94,11 @@ class ChooseTilesPass(ModulePass):
         return new
 
     def attention(self, p: TaskProgram, name: str, kernel: Attention) -> Kernel:
-        chunks = ceil_div(p.caches[kernel.cache].rows, self.chunk)
+        rows = p.caches[kernel.cache].rows
+        # a window of so many rows has rows of one chunk more
+        chunks = ceil_div(
+            min(rows, kernel.window + self.chunk if kernel.window else rows), self.chunk
+        )
         wanted = self.splits or max(1, self.num_sms // kernel.kv_heads)
         splits = min(wanted, chunks)
         if splits == 1:

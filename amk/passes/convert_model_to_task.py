@@ -35,6 +35,7 @@ from amk.ir.kernels import (
     Embed,
     Gemv,
     Kernel,
+    LayerNorm,
     MoeDown,
     MoeGateUp,
     Ref,
@@ -42,18 +43,11 @@ from amk.ir.kernels import (
     Rope,
     Sample,
     Topk,
+    Unary,
     Weight,
 )
 from amk.ir.program import SLOT_ROWS, Buffer, TaskProgram
 from amk.passes.rewrite import declarations, programs, replace_program
-
-NOT_LOWERED: dict[type[Operation], tuple[str, ...]] = {
-    model.RmsNormOp: ("groups",),
-    model.LinearOp: ("scale",),
-    model.RopeOp: ("rotary", "interleaved"),
-    model.AttentionOp: ("window", "softcap", "sinks"),
-}
-"""Optional parts of operators that no kernel computes."""
 
 NORMED = (model.LinearOp, model.QkvOp, model.GateUpOp, model.LmHeadOp, model.MoeGateUpOp)
 SHORT = re.compile(
@@ -120,6 +114,8 @@ class _Lowering:
 
     def result(self, value: SSAValue, name: str) -> Ref:
         """The buffer of a value, in the type its readers take it in."""
+        if any(isinstance(use.operation, model.ArgmaxOp) for use in value.uses):
+            name = "logits"
         ref = self.buffer(name, model.extent(value), self.sent_type(value))
         self.refs[value] = ref
         return ref
@@ -158,11 +154,6 @@ class _Lowering:
         return self.unique(prefix + op.name.split(".")[1] if base else op.name.split(".")[1])
 
     def operator(self, op: model.ModelOp) -> None:
-        for name in NOT_LOWERED.get(type(op), ()):
-            if op.properties.get(name) is not None:
-                raise PassFailedException(
-                    f"{op.name} with '{name}' has no lowering to the task dialect"
-                )
         match op:
             case model.EmbedOp():
                 out = self.result(op.out, "embed.y")
@@ -181,29 +172,30 @@ class _Lowering:
                 name = self.unique(f"{family_name(cache).split('.')[0]}.append")
                 k, v = self.refs[op.k], self.refs[op.v]
                 self.family(name, Append(c.heads, c.head_dim, k, v, cache))
-            case model.RmsNormOp():
-                name = self.name_of(op, op.weight)
-                out = self.result(op.out, f"{name}.y")
-                weight, eps = Weight(op.weight.string_value()), op.eps.value.data
-                n = model.extent(op.x)
-                self.family(name, RmsNorm(n, SLOT_ROWS, self.refs[op.x], weight, eps, out))
+            case model.RmsNormOp() | model.LayerNormOp():
+                self.norm(op)
             case model.RopeOp():
                 name = self.name_of(op)
                 out = self.result(op.out, f"{name}.y")
                 dim = op.head_dim.value.data
                 heads = model.extent(op.x) // dim
                 table = Weight(op.table.string_value())
-                self.family(name, Rope(heads, dim, self.refs[op.x], table, out))
-            case model.GluOp() if op.kind.data is not model.Activation.SILU:
-                raise PassFailedException(
-                    f"{op.name} of kind {op.kind.data} has no lowering to the task dialect"
-                )
+                rotary = op.rotary.value.data if op.rotary else 0
+                neighbors = int(op.interleaved is not None)
+                x = self.refs[op.x]
+                self.family(name, Rope(heads, dim, x, table, out, rotary, neighbors))
             case model.GluOp() | model.AddOp():
                 name = self.name_of(op)
                 out = self.result(op.out, f"{name}.y")
-                kind = "add" if isinstance(op, model.AddOp) else "silu_mul"
+                kind = "add" if isinstance(op, model.AddOp) else f"{op.kind.data}_mul"
                 a, b = (self.refs[v] for v in op.operands)
                 self.family(name, Binary(model.extent(op.out), SLOT_ROWS, kind, a, b, out))
+            case model.ActivationOp():
+                self.unary(op, op.kind.data)
+            case model.ScaleOp():
+                self.unary(op, "scale", op.factor.value.data)
+            case model.SoftcapOp():
+                self.unary(op, "softcap", op.cap.value.data)
             case model.ArgmaxOp():
                 self.refs[op.out] = Ref("token")
                 kernel = Sample if self.sampling else Argmax
@@ -224,6 +216,31 @@ class _Lowering:
                 self.moe_down(op)
             case _:
                 raise PassFailedException(f"{op.name} has no lowering to the task dialect")
+
+    def norm(self, op: model.RmsNormOp | model.LayerNormOp) -> None:
+        name = self.name_of(op, op.weight)
+        out, x = self.result(op.out, f"{name}.y"), self.refs[op.x]
+        weight, eps, n = Weight(op.weight.string_value()), op.eps.value.data, model.extent(op.x)
+        groups = op.groups.value.data if op.groups else 1
+        declared = self.out.weight(weight)
+        shared = int(declared is not None and declared.shape != (n,))
+        if isinstance(op, model.RmsNormOp):
+            kernel = RmsNorm(n, SLOT_ROWS, x, weight, eps, out, groups, shared)
+        else:
+            bias = Weight(op.bias.string_value()) if op.bias else None
+            kernel = LayerNorm(n, SLOT_ROWS, x, weight, eps, out, groups, shared, bias=bias)
+        self.family(name, kernel)
+
+    def unary(
+        self,
+        op: model.ActivationOp | model.ScaleOp | model.SoftcapOp,
+        kind: str,
+        value: float = 1.0,
+    ) -> None:
+        name = self.name_of(op)
+        out = self.result(op.out, f"{name}.y")
+        x = self.refs[op.x]
+        self.family(name, Unary(model.extent(op.out), SLOT_ROWS, kind, x, out, value))
 
     def matrix(self, op: model.LinearOp | model.QkvOp | model.GateUpOp | model.LmHeadOp) -> None:
         weight = Weight(op.weight.string_value())
@@ -255,8 +272,9 @@ class _Lowering:
                 fields |= {"epilogue": "logits", "cand": pairs}
                 self.refs[op.out] = Ref("token")
             case model.LinearOp():
-                logits = any(isinstance(u.operation, model.ArgmaxOp) for u in op.out.uses)
-                ref = self.result(op.out, "logits" if logits else f"{name}.y")
+                ref = self.result(op.out, f"{name}.y")
+                if op.scale:
+                    fields |= {"scale": op.scale.value.data}
                 if op.residual:
                     res = self.residuals.get(op.residual, self.refs[op.residual])
                     fields |= {"epilogue": "residual", "res_in": res}
@@ -323,5 +341,13 @@ class _Lowering:
         out = self.result(op.out, f"{name}.y")
         k = self.refs[op.k] if op.k else None
         v = self.refs[op.v] if op.v else None
-        scale = op.scale.value.data
-        self.family(name, Attention(h, g, d, self.refs[op.q], out, cache, scale, k, v))
+        window = op.window.value.data if op.window else 0
+        softcap = op.softcap.value.data if op.softcap else 0.0
+        sinks = Weight(op.sinks.string_value()) if op.sinks else None
+        self.family(
+            name,
+            Attention(
+                h, g, d, self.refs[op.q], out, cache, op.scale.value.data, k, v,
+                window=window, softcap=softcap, sinks=sinks,
+            ),
+        )  # fmt: skip

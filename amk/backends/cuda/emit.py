@@ -293,7 +293,7 @@ def _constants(
         "",
         "/// Whether tokens are chosen, and whether the head is left out where they are given.",
         f"constexpr bool TOKENS = {boolean(chooses(layout.program))};",
-        f"constexpr bool SKIPS = {boolean(skips(layout))};",
+        f"[[maybe_unused]] constexpr bool SKIPS = {boolean(skips(layout))};",
         *(f"[[maybe_unused]] constexpr int {name} = {value};" for name, value in values.items()),
         f"using Streamed = {'__nv_bfloat16' if layout.streamed == 'bf16' else 'float'};",
     ]

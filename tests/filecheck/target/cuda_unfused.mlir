@@ -5,6 +5,6 @@
 // CHECK: constexpr bool SKIPS = false;
 // CHECK: // ---- kernels/append.cuh
 // CHECK: // ---- kernels/binary.cuh
-// CHECK: // ---- kernels/rms_norm.cuh
+// CHECK: // ---- kernels/norm.cuh
 // CHECK: // ---- kernels/rope.cuh
 // CHECK: struct Code{{[0-9]+}} {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from xdsl.dialects.builtin import ModuleOp
@@ -12,8 +14,10 @@ from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
 from amk.frontends.hf.source import open_model
 from amk.interpreters.load import load_interpreter
-from amk.mlir import build_passes, make_context
+from amk.mlir import build_passes, make_context, parse_module
 
+INPUTS = Path(__file__).parents[2] / "filecheck" / "Inputs"
+WRITTEN = ("families", "moe")
 IDS = [3, 7, 1, 30, 22, 5]
 MODEL = open_model("random:tiny")
 
@@ -29,9 +33,24 @@ def stages(pipeline: list[str], dtype: str = "fp32") -> list[ModuleOp]:
     return made
 
 
+def parsed(name: str) -> ModuleOp:
+    """A program of tests/filecheck/Inputs."""
+    path = INPUTS / f"{name}.mlir"
+    return parse_module(make_context(), path.read_text(), path.name)
+
+
+def lowered(module: ModuleOp, pipeline: str) -> ModuleOp:
+    module, ctx = module.clone(), make_context()
+    for p in build_passes(pipeline):
+        p.apply(ctx, module)
+    return module
+
+
 def test_every_operator_of_the_model_dialect_runs_here() -> None:
     """What the two pipelines below start from holds every operator there is."""
-    used = {type(op) for module in stages(["fuse"]) for op in module.walk()}
+    modules = [*stages(["fuse"]), *(parsed(name) for name in WRITTEN)]
+    modules += [lowered(parsed("moe"), "fuse")]
+    used = {type(op) for module in modules for op in module.walk()}
     operators = {op for op in MODEL_DIALECT.operations if issubclass(op, ModelOp)}
     assert operators <= used
 
@@ -49,6 +68,20 @@ def test_levels_agree(fuse: bool, sync: str) -> None:
     for other in others:
         np.testing.assert_allclose(other.logits(IDS), expected, rtol=1e-4, atol=1e-5)
         assert other.generate(IDS, 5, steps=2) == tokens
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("sync", ["flags", "counters"])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_levels_of_other_families_agree(name: str, fuse: bool, sync: str) -> None:
+    """Past the window of the first layer, with splits of it, through all verifiers."""
+    module = parsed(name)
+    expected = load_interpreter(module).logits(IDS)
+    first = ["fuse"] if fuse else []
+    task = f"to-task{{sync={sync} splits=2 chunk=2}}"
+    for end in (first, [*first, task], [*first, task, "to-sched{num-sms=4}", "to-vm"]):
+        other = load_interpreter(lowered(module, ",".join(end)) if end else module)
+        np.testing.assert_allclose(other.logits(IDS), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bf16_levels_are_close() -> None:
