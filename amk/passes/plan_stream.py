@@ -38,7 +38,7 @@ class PlanStreamPass(ModulePass):
 
     name = "plan-stream"
     ring_kb: int = 192
-    window_kb: int = 48
+    window_kb: int = 64
     copy_kb: int = 16
     consumers: int = 8
 

@@ -15,7 +15,7 @@ struct Argmax {
     u64* turns = reinterpret_cast<u64*>(smem + TURNS_AT);
     enter(c);
     u64 best = 0;
-    for (int first = c.thread(); first < UNITS; first += BATCH * THREADS) {
+    for (int first = c.thread(); first - c.lane < UNITS; first += BATCH * THREADS) {
       float v[BATCH][X::UNIT];
       auto at = [&](int i) { return (first + i * THREADS) < UNITS ? (first + i * THREADS) * X::UNIT : -1; };
       fetch<X, BATCH>(c, x, v, at);

@@ -112,18 +112,40 @@ struct Gemv {
   /// Adds up the block's entries, in order, and finishes it.
   template <class Entry>
   static __device__ __forceinline__ void collect(Cta& c, GemvRun& g, int row, Entry entry, u32 tag) {
-    float y = 0.f;
-#pragma unroll(PARTS_OF_BLOCK <= 8 ? 2 : 1)
-    for (int i = c.lane >> 3; i < PARTS_OF_BLOCK; i += 4) y += entry_get(entry(i), c.lane & 7, tag);
-    if constexpr (P::NORM && P::PRIVATE) {
-      if (g.scale == 0.f) {
-        float z = 0.f;
-        constexpr int WIDTH = PARTS_OF_BLOCK <= 8 ? 8 : 32;  // fewer shuffles on the way of a hop
+    // lane l adds up word l % 8 of entries l / 8, l / 8 + 4, ...; of the sums of squares it has entries l, l + 32, ...
+    constexpr bool SQUARES = P::NORM && P::PRIVATE;
+    constexpr int BATCH = PARTS_OF_BLOCK <= 4 ? 1 : 2, ROUNDS = ceil_div(PARTS_OF_BLOCK, 4 * BATCH);
+    constexpr int WIDTH = PARTS_OF_BLOCK <= 8 ? 8 : 32;  // fewer shuffles on the way of a hop
+    const bool scaled = !SQUARES || g.scale != 0.f;
+    auto part = [&](int i) { return min(i, PARTS_OF_BLOCK - 1); };
+    float y = 0.f, z = 0.f;
 #pragma unroll 1
-        for (int i = c.lane % WIDTH; i < PARTS_OF_BLOCK; i += WIDTH) z += entry_get(entry(i), 8, tag);
+    for (int r = 0; r < ROUNDS; r++) {
+      constexpr int SQUARE = SQUARES && ROUNDS == 1 ? 1 : 0;  // the last word of the batch
+      float v[BATCH + SQUARE];
+      auto index = [&](int i) { return i < BATCH ? (r * BATCH + i) * 4 + (c.lane >> 3) : c.lane % WIDTH; };
+      entry_get(
+          v, [&](int i) { return entry(part(index(i))) + (i < BATCH ? (c.lane & 7) * 8 : 64); },
+          [&](int i) { return index(i) < PARTS_OF_BLOCK && (i < BATCH || !scaled); }, tag);
+#pragma unroll
+      for (int i = 0; i < BATCH; i++) y += v[i];
+      if constexpr (SQUARE) z = v[BATCH];
+    }
+    if constexpr (SQUARES) {
+      if (!scaled) {
+        if constexpr (ROUNDS > 1) {
+#pragma unroll 1
+          for (int r = 0; r < ceil_div(PARTS_OF_BLOCK, 32); r++) {
+            float v[1];
+            entry_get(
+                v, [&](int) { return entry(part(r * 32 + c.lane)) + 64; },
+                [&](int) { return r * 32 + c.lane < PARTS_OF_BLOCK; }, tag);
+            z += v[0];
+          }
+        }
 #pragma unroll
         for (int o = WIDTH / 2; o > 0; o >>= 1) z += __shfl_xor_sync(ALL, z, o);
-        g.scale = rsqrtf(z / P::K + __uint_as_float(c.field(G_EPS)));
+        g.scale = rsqrtf(z * (1.f / P::K) + __uint_as_float(c.field(G_EPS)));
       }
     }
     y += __shfl_xor_sync(ALL, y, 8);
@@ -401,7 +423,7 @@ struct Gemv {
     load_bias(c, g, g.row0 + t / P::SLICES * 8);
     float z = 0.f;
 #pragma unroll 1
-    for (int first = c.thread(); first < TOTAL; first += LOADS * THREADS) {
+    for (int first = c.thread(); first - c.lane < TOTAL; first += LOADS * THREADS) {
       float w[LOADS][UNIT], v[LOADS][UNIT];
       auto column = [&](int i) {
         const int col = (first + i * THREADS) * UNIT;

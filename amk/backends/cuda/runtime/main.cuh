@@ -28,7 +28,7 @@ __device__ __forceinline__ bool next_token(Cta& c, int t) {
   if (TOKENS && t > 0) {
     u32 polls = 0;
     do w = load_word(c.a.tokens + t - 1);
-    while ((u32)(w >> 32) != c.turn && !give_up(c, polls, ON_TOKEN, t - 1, c.turn));
+    while (__any_sync(ALL, (u32)(w >> 32) != c.turn && !give_up(c, polls, ON_TOKEN, t - 1, c.turn)));
   }
   if (t < c.a.prompt_length) {
     c.token = __ldg(c.a.prompt + t);

@@ -59,20 +59,23 @@ __device__ __forceinline__ void store_pair(u64* p, u32 x, u32 y, u32 epoch) {
 
 /// Polls N pairs of words, all in flight together, until each carries its epoch; only stale pairs are read again.
 /// `at(i)` is the address of pair i, or null for none (zeros); `epoch(i)` what it must carry.
+///
+/// Here and in every other polling loop the lanes that come together leave together: lanes that left one by one would
+/// go on one by one, and every shuffle behind the loop would first have to gather them (300 cycles each).
 template <int N, class At, class Epoch>
 __device__ __forceinline__ void poll(const Cta& c, ulonglong2 (&w)[N], At at, Epoch epoch) {
+  const u32 lanes = __activemask();
 #pragma unroll
   for (int i = 0; i < N; i++) w[i].x = w[i].y = (u64)(at(i) ? ~epoch(i) : epoch(i)) << 32;
   for (u32 polls = 0;;) {
+#pragma unroll
+    for (int i = 0; i < N; i++)
+      if ((u32)(w[i].x >> 32) != epoch(i) || (u32)(w[i].y >> 32) != epoch(i)) w[i] = load_pair(at(i));
     bool again = false;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-      if ((u32)(w[i].x >> 32) != epoch(i) || (u32)(w[i].y >> 32) != epoch(i)) {
-        w[i] = load_pair(at(i));
-        again = true;
-      }
-    }
-    if (!again || give_up(c, polls, ON_WORD, word_number(c, at(0)), epoch(0))) break;
+    for (int i = 0; i < N; i++) again |= (u32)(w[i].x >> 32) != epoch(i) || (u32)(w[i].y >> 32) != epoch(i);
+    if (!__any_sync(lanes, again)) break;
+    if (!__any_sync(lanes, again && !give_up(c, polls, ON_WORD, word_number(c, at(0)), epoch(0)))) break;
   }
 }
 
@@ -132,10 +135,11 @@ template <class O>
 __device__ __forceinline__ float fetch_one(const Cta& c, const View<O>& v, int e) {
   if constexpr (O::SPACE == FLAGGED) {
     const u64* p = reinterpret_cast<const u64*>(v.base) + e / O::WORD;
+    const u32 lanes = __activemask();
     u64 w;
     u32 polls = 0;
     do w = load_word(p);
-    while ((u32)(w >> 32) != v.epoch && !give_up(c, polls, ON_WORD, (u32)((v.base - c.a.words) >> 3) + e / O::WORD, v.epoch));
+    while (__any_sync(lanes, (u32)(w >> 32) != v.epoch && !give_up(c, polls, ON_WORD, word_number(c, p), v.epoch)));
     if constexpr (O::HALF)
       return e & 1 ? high((u32)w) : low((u32)w);
     else
@@ -239,19 +243,18 @@ __device__ __forceinline__ void fetch_ones(const Cta& c, const View<O>& v, float
   static_assert(!O::HALF, "single elements are fp32");
   if constexpr (O::SPACE == FLAGGED) {
     const u64* base = reinterpret_cast<const u64*>(v.base);
+    const u32 lanes = __activemask();
     u64 w[N];
 #pragma unroll
     for (int i = 0; i < N; i++) w[i] = (u64)(at(i) < 0 ? v.epoch : ~v.epoch) << 32;
     for (u32 polls = 0;;) {
+#pragma unroll
+      for (int i = 0; i < N; i++)
+        if ((u32)(w[i] >> 32) != v.epoch) w[i] = load_word(base + at(i));
       bool again = false;
 #pragma unroll
-      for (int i = 0; i < N; i++) {
-        if ((u32)(w[i] >> 32) != v.epoch) {
-          w[i] = load_word(base + at(i));
-          again = true;
-        }
-      }
-      if (!again || give_up(c, polls, ON_WORD, (u32)((v.base - c.a.words) >> 3) + at(0), v.epoch)) break;
+      for (int i = 0; i < N; i++) again |= (u32)(w[i] >> 32) != v.epoch;
+      if (!__any_sync(lanes, again && !give_up(c, polls, ON_WORD, word_number(c, base + at(0)), v.epoch))) break;
     }
 #pragma unroll
     for (int i = 0; i < N; i++) out[i] = __uint_as_float((u32)w[i]);

@@ -39,13 +39,21 @@ __device__ __forceinline__ void entry_put(u32 address, float v, u32 tag) {
   asm volatile("st.relaxed.cta.shared.u64 [%0],%1;" ::"r"(address), "l"((u64)tag << 32 | __float_as_uint(v)) : "memory");
 }
 
-/// Word `i` of an entry once it carries `tag`.
-__device__ __forceinline__ float entry_get(u32 address, int i, u32 tag) {
-  u64 v;
+/// N words of entries, once all lanes of the warp have theirs; `there(i)`: whether the lane wants word i (else it is 0).
+template <int N, class At, class There>
+__device__ __forceinline__ void entry_get(float (&out)[N], At at, There there, u32 tag) {
+  u64 v[N];
+  bool again;
   do {
-    asm volatile("ld.relaxed.cta.shared.u64 %0,[%1];" : "=l"(v) : "r"(address + i * 8) : "memory");
-  } while ((u32)(v >> 32) != tag);
-  return __uint_as_float((u32)v);
+    again = false;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      asm volatile("ld.relaxed.cta.shared.u64 %0,[%1];" : "=l"(v[i]) : "r"(at(i)) : "memory");
+      again |= there(i) && (u32)(v[i] >> 32) != tag;
+    }
+  } while (__any_sync(ALL, again));
+#pragma unroll
+  for (int i = 0; i < N; i++) out[i] = there(i) ? __uint_as_float((u32)v[i]) : 0.f;
 }
 
 __device__ __forceinline__ float warp_sum(float v) {
