@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from time import perf_counter
 
 import numpy as np
 import pytest
 
+from amk.backends.cuda.decoder import CudaDecoder
 from amk.backends.cuda.driver import pycuda
 from amk.backends.cuda.launch import Session, Stuck
 from amk.interpreters.vm import VmInterpreter
@@ -189,6 +191,20 @@ def test_two_models_in_one_process() -> None:
     with proved(fused(a), weights(a)) as first, proved(fused(b), weights(b)) as second:
         for session, t in ((first, a), (second, b), (first, a)):
             assert error(session.logits(IDS), reference(t, weights(t), IDS)) < 2e-6
+
+
+def test_tokens_are_heard_while_the_kernel_runs() -> None:
+    t = Tiny(hidden=128, inter=256, vocab=512, sms=24, rows=4096)
+    program = fused(t)
+    decoder = CudaDecoder(program, weights(t), approve=Proof.of(program).approve)
+    heard: list[tuple[float, int]] = []
+    began = perf_counter()
+    made = decoder.generate(IDS, 4000, on_token=lambda token: heard.append((perf_counter(), token)))
+    ended = perf_counter()
+    decoder.close()
+    assert [token for _, token in heard] == made
+    middle = heard[len(heard) // 2][0]
+    assert began < middle < ended - 0.2 * (ended - began)
 
 
 def test_everything_is_freed() -> None:

@@ -13,10 +13,14 @@ BIN = Path(sys.executable).parent
 def run(
     *args: str | Path, stdin: str = "", timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:
-    """Run a console script of this environment, offline; never raises on a non-zero exit."""
+    """Run a console script of this environment, offline; never raises on a non-zero exit. Where amk
+    is not installed but found by Python, runs the script's module."""
     tool, *rest = map(str, args)
+    script = [str(BIN / tool)]
+    if not (BIN / tool).exists():
+        script = [sys.executable, "-m", f"amk.tools.{tool.replace('-', '_')}"]
     return subprocess.run(
-        [str(BIN / tool), *rest],
+        [*script, *rest],
         input=stdin,
         capture_output=True,
         text=True,

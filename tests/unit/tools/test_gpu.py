@@ -143,15 +143,35 @@ class TestOnTheGpu:
         assert found["match"] is True
         assert 0 < found["us_per_token"] < 10_000
 
+    def test_drawn_tokens_are_the_cpus(self) -> None:
+        flags = ("--temperature", "0.9", "--top-k", "100", "--top-p", "0.95", "--seed", "3")
+        common = ("amk", "generate", TINY, "--prompt-ids", "1,2,3", "--max-tokens", "40", "--json")
+        made: list[list[int]] = []
+        for device in ("cpu", "cuda"):
+            done = run(*common, *ON_24_SMS, "--device", device, "--dtype", "fp32", *flags)
+            assert done.returncode == 0, done.stderr
+            made.append(json.loads(done.stdout)["tokens"])
+        assert made[0] == made[1]
+        assert len(set(made[0])) > 10
+
+    def test_text_is_printed(self) -> None:
+        done = run(
+            *("amk", "generate", TINY, "--prompt-ids", "1,2,3", "--max-tokens", "20", *ON_24_SMS),
+            *("--device", "cuda"),
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()[0].split()) == 23
+
     def test_eval_equals_hugging_face(self) -> None:
         done = run(
             *("amk", "eval", TINY, "--device", "cuda", "--dtype", "fp32", *ON_24_SMS),
-            *("--tokens", "129", "--json"),
+            *("--tokens", "129", "--greedy", "40", "--json"),
         )
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         assert found["match"] is True
         assert found["perplexity_relative_error"] < 1e-6
+        assert found["verdicts"] == {"perplexity": "pass", "greedy": "pass"}
 
     def test_bench_has_a_verdict_beside_every_latency(self, tmp_path: Path) -> None:
         trace = tmp_path / "trace.json"
@@ -170,4 +190,9 @@ class TestOnTheGpu:
             assert entry["us_per_token"] > 0
             assert 0 < entry["roofline_fraction"] < 1
             assert max(entry["fidelity"]["positions"]) > 100
-        assert json.loads(trace.read_text())["traceEvents"]
+        events = json.loads(trace.read_text())["traceEvents"]
+        for process in (0, 1):  # measured and predicted
+            spans = [e for e in events if e["ph"] == "X" and e["pid"] == process]
+            assert {e["args"]["step"] for e in spans} == {0, 1, 2, 3}
+            assert {e["tid"] for e in spans} == set(range(24))
+            assert all(e["dur"] >= 0 for e in spans)

@@ -73,8 +73,9 @@ __device__ __forceinline__ void meet() { asm volatile("bar.sync 1, %0;" ::"n"(TH
 /// All finisher warps meet.
 __device__ __forceinline__ void meet_finishers() { asm volatile("bar.sync 2, %0;" ::"n"(FINISHERS * 32) : "memory"); }
 
-/// Consumers and finishers meet, at the start and the end of a step.
-__device__ __forceinline__ void meet_step() { asm volatile("bar.sync 3, %0;" ::"n"(THREADS + FINISHERS * 32) : "memory"); }
+/// Consumers and finishers meet, at the start and the end of a step. They come from different places in the code, which the
+/// aligned form `bar.sync` does not allow.
+__device__ __forceinline__ void meet_step() { asm volatile("barrier.sync 3, %0;" ::"n"(THREADS + FINISHERS * 32) : "memory"); }
 
 /// Start of an instruction that shares the stage between warps.
 __device__ __forceinline__ void enter(Cta& c) {
