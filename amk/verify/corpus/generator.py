@@ -56,6 +56,8 @@ class Shape:
     vocab: int
     tied: bool = True
     bias: bool = False
+    experts: int = 0
+    """A mixture of this many experts of `inter` elements, of which two are chosen."""
 
 
 SHAPES = (
@@ -71,6 +73,8 @@ SHAPES = (
     Shape(1, 64, 8, 4, 8, 64, 156),
     Shape(2, 24, 4, 4, 4, 24, 154, bias=True),
     Shape(1, 36, 3, 3, 6, 20, 158, tied=False, bias=True),
+    Shape(1, 16, 2, 1, 8, 12, 160, experts=3),
+    Shape(2, 24, 3, 1, 8, 20, 157, experts=5),
 )
 TILINGS = (
     "rows=8",
@@ -114,7 +118,7 @@ def lower(r: Recipe) -> Program:
     """The program of a recipe, through the passes of the named pipelines."""
     from amk.dialects.vm import program_of
     from amk.frontends.hf.build import build_model
-    from amk.frontends.hf.config import DecoderConfig
+    from amk.frontends.hf.config import DecoderConfig, Experts
     from amk.mlir import build_passes, make_context
 
     s = SHAPES[r.shape]
@@ -123,7 +127,7 @@ def lower(r: Recipe) -> Program:
         kv_heads=s.kv_heads, head_dim=s.head_dim, intermediate=s.inter, vocab=s.vocab, eps=1e-5,
         inv_freq=tuple(10000.0 ** (-2 * i / s.head_dim) for i in range(s.head_dim // 2)),
         rope_scale=1.0, max_context=ROWS, tied=s.tied, qkv_bias=s.bias, o_bias=s.bias,
-        mlp_bias=False,
+        mlp_bias=False, experts=Experts(s.experts, 2, s.inter, True) if s.experts else None,
     )  # fmt: skip
     module, ctx = build_model(config, r.dtype, ROWS), make_context()
     pipeline = [
