@@ -4,8 +4,8 @@ Each SM runs its queue in order. An instruction begins when the one before it ha
 operands have come from other SMs (`hop` after they were written), and its counters are there; it
 ends when the last byte of its weights has arrived and been multiplied. Weights stream at an equal
 share of the measured DRAM rate, ahead of the instructions by as much as the ring holds. Rows of the
-KV caches are read at the same rate. There is no contention, no cache, no clock but this one, so
-what a measured step takes longer is what the kernel loses.
+KV caches and of chosen experts are read at the same rate, but not ahead. There is no contention, no
+cache, no clock but this one, so what a measured step takes longer is what the kernel loses.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from amk.errors import AmkError
 from amk.ir.kernels import Access, CacheAccess, Gemv
 from amk.ir.program import DTYPES, SLOT_ROWS, Program, Run
+from amk.ir.schedule import tile_bytes
 
 F64 = NDArray[np.float64]
 
@@ -43,6 +44,14 @@ def streamed_bytes(program: Program, run: Run) -> int:
     lo, hi = kernel.rows(run.lo, run.hi)
     w = program.tensors.get(kernel.weight) or program.packs[kernel.weight]
     return (hi - lo) * kernel.k * DTYPES[w.dtype]
+
+
+def direct_bytes(program: Program, run: Run) -> float:
+    """Bytes of weights that an instruction reads in place: rows of the experts that were chosen."""
+    kernel = program.kernels[run.kernel]
+    if isinstance(kernel, Gemv):
+        return 0
+    return tile_bytes(program, kernel) * (run.hi - run.lo)
 
 
 def cached_bytes(program: Program, run: Run, pos: int) -> int:
@@ -114,6 +123,7 @@ class _Run:
         """How long an instruction's weights stream, and how long it works when they are there."""
         streamed = streamed_bytes(self.program, run) / self.share
         rows = cached_bytes(self.program, run, self.pos + step) / self.share
+        rows += direct_bytes(self.program, run) / self.share
         return streamed, self.costs.fixed + streamed / self.costs.catch_up + rows
 
     def ready(self, run: Run, step: int) -> float:

@@ -34,6 +34,17 @@ def test_without_bytes_a_step_is_its_hops() -> None:
     assert np.diff(ends) == pytest.approx(5 * t.layers + 3, abs=0.01)
 
 
+def test_experts_are_two_hops_more() -> None:
+    t = Tiny(layers=2, experts=4, choices=2)
+    ends = np.nanmax(predict(fused(t), 0, 3, FAST)[..., 2], axis=(0, 2))
+    assert np.diff(ends) == pytest.approx(7 * t.layers + 3, abs=0.01)
+    slow = [
+        np.nanmax(predict(fused(replace(t, choices=n)), 0, 1, Costs(rate=100, hop=0, fixed=0)))
+        for n in (1, 2, 4)
+    ]
+    assert slow[0] < slow[1] < slow[2]
+
+
 def test_with_slow_memory_a_step_is_its_bytes() -> None:
     program = fused(Tiny())
     rate = 10.0
