@@ -25,7 +25,7 @@ from amk.backends.cuda.target import Target, target_of
 from amk.dialects.vm import program_of
 from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
-from amk.frontends.hf.config import DecoderConfig
+from amk.frontends.hf.decoder import DecoderConfig
 from amk.ir.digest import program_digest
 from amk.ir.program import Program
 from amk.mlir import build_passes, make_context, one_line, print_module

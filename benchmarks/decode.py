@@ -25,7 +25,8 @@ import torch
 
 from amk.backends.cuda.launch import Session
 from amk.compiler import compile_model
-from amk.frontends.hf.config import DecoderConfig, parse_config
+from amk.frontends.hf.config import parse_config
+from amk.frontends.hf.decoder import DecoderConfig
 from amk.frontends.hf.presets import preset
 from amk.ir.program import Program
 from amk.tools.approve import Proof

@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from amk.frontends.hf.config import DecoderConfig
+from amk.errors import AmkError
+from amk.frontends.hf.decoder import DecoderConfig
 from amk.ir.packs import F32
 
 Tensors = Mapping[str, torch.Tensor]
@@ -348,5 +349,7 @@ def make_baseline(
     if name == "hf":
         dtype = next(t.dtype for t in tensors.values())
         return Generate(hugging_face(raw, tensors, dtype))
+    if not c.plain:
+        raise AmkError(f"baseline '{name}' computes Llama's layers only, not family '{c.family}'")
     weights = Weights(c, tensors)
     return Graph(c, weights, reference) if name == "graph" else Compiled(c, weights, reference)

@@ -25,7 +25,7 @@ from amk.backends.cuda.fidelity import LIMITS, Fidelity
 from amk.backends.cuda.launch import Approve, Session
 from amk.backends.cuda.predict import F64, Costs, predict, streamed_bytes
 from amk.errors import AmkError
-from amk.frontends.hf.config import DecoderConfig, tensor_shapes
+from amk.frontends.hf.decoder import DecoderConfig, tensor_shapes
 from amk.frontends.hf.random_weights import RandomWeights
 from amk.frontends.hf.source import Model
 from amk.ir.packs import F32
@@ -62,7 +62,7 @@ def drawn(weights: RandomWeights, name: str, shape: tuple[int, ...]) -> torch.Te
     generator = torch.Generator("cuda").manual_seed(int.from_bytes(digest[:7], "little"))
     x = torch.rand(shape, device="cuda", generator=generator).sub_(0.5)
     x.mul_(math.sqrt(12) * weights.deviation(name, shape))
-    return x.add_(1) if name.endswith("norm.weight") else x
+    return x.add_(weights.mean(name))
 
 
 def for_session(tensors: dict[str, torch.Tensor]) -> Callable[[str], Any]:
@@ -82,7 +82,7 @@ def weight_bytes(config: DecoderConfig, dtype: str) -> int:
     experts, those that a router chooses."""
     size = config.vocab * config.hidden
     for name, shape in tensor_shapes(config).items():
-        if len(shape) == 2 and name not in ("model.embed_tokens.weight", "lm_head.weight"):
+        if len(shape) == 2 and name not in (config.embed_weight, config.head_weight):
             rows = shape[0]
             if config.experts and ".experts." in name:
                 rows = rows // config.experts.count * config.experts.choices

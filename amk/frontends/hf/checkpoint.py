@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amk.errors import AmkError
-from amk.frontends.hf.config import DecoderConfig, Shape, tensor_shapes
+from amk.frontends.hf.decoder import DecoderConfig, Shape, tensor_shapes
 
 F32 = NDArray[np.float32]
 
@@ -36,8 +36,9 @@ class Checkpoint(Protocol):
 def check_tensors(config: DecoderConfig, found: Mapping[str, TensorInfo], where: str) -> None:
     """Raise AmkError unless the checkpoint `where` holds what `config` needs and nothing else.
 
-    Ignored: stored rotary frequencies (a buffer of old versions, computed from the config), and
-    the copy of the embedding that some tools write for a tied head.
+    Ignored: stored rotary frequencies (a buffer of old versions, computed from the config), other
+    buffers that the family names, and the copy of the embedding that some tools write for a tied
+    head.
     """
     expected = tensor_shapes(config)
     missing = [name for name in expected if name not in found]
@@ -58,7 +59,21 @@ def check_tensors(config: DecoderConfig, found: Mapping[str, TensorInfo], where:
 
 
 def ignorable(config: DecoderConfig, name: str) -> bool:
-    return name.endswith(".rotary_emb.inv_freq") or (config.tied and name == "lm_head.weight")
+    head = f"{config.names.head}.weight"
+    ends = (".rotary_emb.inv_freq", *config.names.buffers)
+    return name.endswith(ends) or (config.tied and name == head)
+
+
+class Renamed:
+    """A checkpoint whose tensors go by today's names."""
+
+    def __init__(self, checkpoint: Checkpoint, renamed: Mapping[str, str]):
+        self.checkpoint = checkpoint
+        self.old = {renamed.get(name, name): name for name in checkpoint.tensors}
+        self.tensors = {new: checkpoint.tensors[old] for new, old in self.old.items()}
+
+    def read(self, name: str) -> F32:
+        return self.checkpoint.read(self.old.get(name, name))
 
 
 def check_finite(name: str, values: F32, where: str) -> F32:

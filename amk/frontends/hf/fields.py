@@ -28,21 +28,38 @@ class Fields:
     `path` prefixes the field names in messages: `rope_scaling.` for an object inside the config.
     """
 
-    def __init__(self, values: Mapping[str, object], family: str, path: str = ""):
+    def __init__(
+        self,
+        values: Mapping[str, object],
+        family: str,
+        path: str = "",
+        defaults: Mapping[str, object] | None = None,
+    ):
         self.values = values
         self.family = family
         self.path = path
+        self.defaults = defaults or {}
+        """What the family assumes for a field that is absent, which null is not."""
         self.used: set[str] = set()
 
     def refuse(self, name: str, why: str = "") -> AmkError:
         """The error that refuses field `name` with its value, to be raised by the caller."""
         why = why or f"is not supported by family '{self.family}'"
-        return AmkError(f"config field '{self.path}{name}' = {shown(self.values.get(name))} {why}")
+        field = f"config field '{self.path}{name}'"
+        if name not in self.values and name in self.defaults:
+            return AmkError(
+                f"{field} is absent, and its default {shown(self.defaults[name])} {why}"
+            )
+        return AmkError(f"{field} = {shown(self.values.get(name))} {why}")
+
+    def given(self, name: str) -> object:
+        """The value of a field, or what the family assumes where it is absent; None if null."""
+        self.used.add(name)
+        return self.values[name] if name in self.values else self.defaults.get(name)
 
     def take(self, name: str, default: object = REQUIRED) -> object:
-        """The value of a field, or `default` where it is absent or null."""
-        self.used.add(name)
-        value = self.values.get(name)
+        """The value of a field, or `default` where there is none."""
+        value = self.given(name)
         if value is not None:
             return value
         if default is REQUIRED:
@@ -55,6 +72,24 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
             raise self.refuse(name, "must be a positive integer")
         return value
+
+    def count(self, name: str, default: object = REQUIRED) -> int:
+        """An integer that is not negative."""
+        value = self.take(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise self.refuse(name, "must be a non-negative integer")
+        return value
+
+    def numbers(self, name: str, length: int) -> list[float]:
+        """A list of `length` positive finite numbers."""
+        value = self.take(name)
+        items = cast(list[object], value) if isinstance(value, list) else []
+        found = [float(v) for v in items if isinstance(v, int | float) and not isinstance(v, bool)]
+        if len(found) != len(items) or len(items) != length:
+            raise self.refuse(name, f"must be a list of {length} numbers")
+        if not all(math.isfinite(v) and v > 0 for v in found):
+            raise self.refuse(name, "must hold positive and finite numbers")
+        return found
 
     def number(self, name: str, default: object = REQUIRED) -> float:
         """A positive finite number."""

@@ -47,7 +47,8 @@ def load_tokenizer(path: Path) -> Any:
 
 def load_reference(model: Model, dtype: str) -> Any:
     """transformers' own module for `model`, in eval mode: fp32 arithmetic, eager attention, its
-    weights rounded to `dtype` (`f32`: not at all, or `bf16`)."""
+    weights, and the constants that it casts to their type, rounded to `dtype` (`f32`: not at all,
+    or `bf16`)."""
     if dtype not in ("f32", "bf16"):
         raise AmkError(f"element type '{dtype}' is not supported (supported: f32, bf16)")
     LIBRARY.logging.set_verbosity_error()
@@ -69,7 +70,8 @@ def load_reference(model: Model, dtype: str) -> Any:
         raise AmkError(f"model {model.where} is refused by transformers: {one_line(e)}") from None
     if dtype == "bf16":
         with torch.no_grad():
-            for p in module.parameters():
+            constants = [b for n, b in module.named_buffers() if n.endswith("embed_scale")]
+            for p in (*module.parameters(), *constants):
                 p.copy_(p.bfloat16().float())
     return module.eval()
 
@@ -88,7 +90,7 @@ def _from_weights(model: Model) -> Any:
         held = module_state(held, model.config.experts.count)
     state = {name: torch.from_numpy(values) for name, values in held.items()}
     if model.config.tied:
-        state["lm_head.weight"] = state["model.embed_tokens.weight"]
+        state[f"{model.config.names.head}.weight"] = state[model.config.embed_weight]
     module.load_state_dict(state)
     return module
 

@@ -11,6 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from amk.errors import AmkError
+from amk.frontends.hf.family import FULL, SLIDING, Rope
 from amk.frontends.hf.fields import Fields
 from amk.frontends.hf.powf import powf
 
@@ -18,10 +20,18 @@ F32 = NDArray[np.float32]
 ONE = np.float32(1)
 DEFAULT_THETA = 10000.0
 
+Table = tuple[tuple[float, ...], float]
+"""Frequencies (float32 values) and the factor of cos and sin."""
 
-def default_frequencies(theta: float, head_dim: int) -> F32:
-    """1 / theta ** (2 i / head_dim), shape [head_dim / 2]."""
-    return ONE / powf(theta, np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim))
+
+def steps(dim: int) -> F32:
+    """2 i / dim, shape [dim / 2]."""
+    return np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim)
+
+
+def default_frequencies(theta: float, dim: int) -> F32:
+    """1 / theta ** (2 i / dim), shape [dim / 2]."""
+    return ONE / powf(theta, steps(dim))
 
 
 def llama3_frequencies(inv: F32, factor: float, low: float, high: float, context: int) -> F32:
@@ -36,44 +46,161 @@ def llama3_frequencies(inv: F32, factor: float, low: float, high: float, context
     return np.where(~short & ~long, between, scaled)
 
 
-def read_rope(
-    config: Fields, head_dim: int, max_context: int, theta: float = DEFAULT_THETA
-) -> tuple[tuple[float, ...], float]:
-    """Frequencies (head_dim / 2 float32 values) and the factor of cos and sin.
+def yarn_frequencies(
+    theta: float, dim: int, factor: float, context: int, fast: float, slow: float, whole: bool
+) -> F32:
+    """YaRN (https://arxiv.org/abs/2309.00071): frequencies that turn more than `fast` times in the
+    original context are kept, those that turn less than `slow` times divided by `factor`, those
+    between interpolated. `whole` rounds the bounds to whole frequencies."""
 
-    Reads `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before), and
-    refuses a config in which the two disagree. `theta` is the base where neither gives one.
+    def index(turns: float) -> float:
+        return dim * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    low, high = index(fast), index(slow)
+    if whole:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    if low == high:
+        high += 0.001
+    ramp = (np.arange(dim // 2, dtype=np.float32) - np.float32(low)) / np.float32(high - low)
+    kept = ONE - np.clip(ramp, np.float32(0), ONE)
+    powers = powf(theta, steps(dim))
+    interpolated = ONE / (np.float32(factor) * powers)
+    return (interpolated * (ONE - kept) + ONE / powers * kept).astype(np.float32)
+
+
+def mscale(factor: float, weight: float = 1.0) -> float:
+    """YaRN's factor of cos and sin."""
+    return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
+
+
+class RopeReader:
+    """Reads `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before), and
+    refuses a config in which the two disagree.
+
+    `max_context` is how many positions the tables of this config serve: a scaling that depends on
+    the length of the sequence (longrope) is supported as far as it is constant.
     """
-    theta = config.number("rope_theta", theta)
-    old, new = config.take("rope_scaling", None), config.take("rope_parameters", None)
-    if old is not None and new is not None and old != new:
-        raise config.refuse("rope_scaling", "contradicts 'rope_parameters'")
-    if old is None and new is None:
-        rope = Fields({}, config.family, "rope_parameters.")
-    else:
-        rope = config.inner("rope_scaling" if new is None else "rope_parameters")
-    if "rope_theta" in rope.values:
-        inner = rope.number("rope_theta", theta)
-        if config.values.get("rope_theta") is not None and inner != theta:
-            raise config.refuse("rope_theta", f"contradicts '{rope.path}rope_theta' = {inner}")
-        theta = inner
-    rope.only({"partial_rotary_factor": (None, 1.0)})
 
-    kind = rope.take("rope_type", rope.take("type", "default"))
-    rope.only({"type": (None, kind)})
-    inv = default_frequencies(theta, head_dim)
-    match kind:
-        case "default":
-            pass
-        case "linear":
-            inv = inv / np.float32(rope.number("factor"))
-        case "llama3":
-            low, high = rope.number("low_freq_factor"), rope.number("high_freq_factor")
-            if high <= low:
-                raise rope.refuse("high_freq_factor", f"must exceed low_freq_factor {low}")
-            context = rope.size("original_max_position_embeddings", max_context)
-            inv = llama3_frequencies(inv, rope.number("factor"), low, high, context)
-        case _:
+    def __init__(self, config: Fields, rope: Rope, head_dim: int):
+        self.config, self.rope, self.head_dim = config, rope, head_dim
+        self.positions = config.size("max_position_embeddings")
+        old, new = config.take("rope_scaling", None), config.take("rope_parameters", None)
+        if old is not None and new is not None and old != new:
+            raise config.refuse("rope_scaling", "contradicts 'rope_parameters'")
+        source = "rope_scaling" if new is None else "rope_parameters"
+        nothing = Fields({}, config.family, "rope_parameters.")
+        inner = nothing if old is None and new is None else config.inner(source)
+        self.parameters = {FULL: inner, SLIDING: nothing}
+        if rope.local_theta and new is not None:
+            for kind in (FULL, SLIDING):
+                some = inner.take(kind, None) is not None
+                self.parameters[kind] = inner.inner(kind) if some else nothing
+            inner.finish()
+        if rope.original:
+            self.original = config.size(rope.original)
+        types = {self.type_of(p) for p in self.parameters.values()}
+        self.max_context = self.positions
+        if "longrope" in types:
+            self.max_context = min(self.positions, self.original_context(self.parameters[FULL]))
+        theta = config.number(rope.theta, DEFAULT_THETA)
+        local = config.number(rope.local_theta, theta) if rope.local_theta else theta
+        self.theta = {FULL: theta, SLIDING: local}
+        self.partial = config.number(rope.partial, 1.0) if rope.partial else 1.0
+
+    def type_of(self, rope: Fields) -> str:
+        kind = rope.take("rope_type", rope.take("type", "default"))
+        rope.only({"type": (None, kind)})
+        kind = self.rope.aliases.get(str(kind), str(kind))
+        if kind not in self.rope.types:
             raise rope.refuse("rope_type" if "rope_type" in rope.values else "type")
-    rope.finish()
-    return tuple(float(v) for v in inv), 1.0
+        return kind
+
+    def original_context(self, rope: Fields) -> int:
+        """Positions that the model was made for before its rotation was scaled."""
+        inner = rope.size("original_max_position_embeddings", self.positions)
+        return self.original if self.rope.original else inner
+
+    def outer(self, rope: Fields, name: str, outer: str, value: float) -> float:
+        """Number `name` of the rope parameters, or `value`, which field `outer` of the config
+        gives; refused where both are there and disagree."""
+        if name not in rope.values:
+            return value
+        inner = rope.number(name)
+        if self.config.values.get(outer) is not None and inner != value:
+            raise self.config.refuse(outer, f"contradicts '{rope.path}{name}' = {inner}")
+        return inner
+
+    def read(self, which: str) -> Table:
+        """The table of layers of type `which`."""
+        rope = self.parameters[which]
+        outer = self.rope.local_theta if which == SLIDING else self.rope.theta
+        theta = self.outer(rope, "rope_theta", outer, self.theta[which])
+        dim = self.rotating(rope)
+        table = self.table(self.type_of(rope), rope, theta, dim)
+        rope.finish()
+        return table
+
+    def rotating(self, rope: Fields) -> int:
+        """Elements of a head that rotate."""
+        if not self.rope.partial:
+            rope.only({"partial_rotary_factor": (None, 1.0)})
+            self.config.only({"partial_rotary_factor": (None, 1.0)})
+            fraction = 1.0
+        else:
+            fraction = self.outer(rope, "partial_rotary_factor", self.rope.partial, self.partial)
+        dim = int(self.head_dim * fraction)
+        if dim % 2:
+            what = f"head_dim {dim}" if dim == self.head_dim else f"rotary part {dim} of a head"
+            raise AmkError(f"{what} is odd, and rotary embedding pairs its elements")
+        if not 0 < dim <= self.head_dim:
+            raise AmkError(f"rotary part {dim} of a head is outside 1 to {self.head_dim}")
+        return dim
+
+    def table(self, kind: str, rope: Fields, theta: float, dim: int) -> Table:
+        scale = 1.0
+        match kind:
+            case "linear":
+                inv = default_frequencies(theta, dim) / np.float32(rope.number("factor"))
+            case "dynamic":
+                # Within the context the base is that of no scaling, up to rounding.
+                factor, n = rope.number("factor"), self.positions
+                grown = (factor * n / n - (factor - 1)) ** (dim / (dim - 2)) if dim > 2 else 1.0
+                inv = default_frequencies(theta * grown, dim)
+            case "llama3":
+                inv = self.llama3(rope, default_frequencies(theta, dim))
+            case "yarn":
+                inv, scale = self.yarn(rope, theta, dim)
+            case "longrope":
+                inv, scale = self.longrope(rope, theta, dim)
+            case _:
+                inv = default_frequencies(theta, dim)
+        return tuple(float(v) for v in inv), scale
+
+    def llama3(self, rope: Fields, inv: F32) -> F32:
+        low, high = rope.number("low_freq_factor"), rope.number("high_freq_factor")
+        if high <= low:
+            raise rope.refuse("high_freq_factor", f"must exceed low_freq_factor {low}")
+        context = self.original_context(rope)
+        return llama3_frequencies(inv, rope.number("factor"), low, high, context)
+
+    def yarn(self, rope: Fields, theta: float, dim: int) -> tuple[F32, float]:
+        context = self.original_context(rope)
+        factor = rope.number("factor", self.positions / context)
+        fast, slow = rope.number("beta_fast", 32), rope.number("beta_slow", 1)
+        inv = yarn_frequencies(theta, dim, factor, context, fast, slow, rope.flag("truncate", True))
+        default, one = mscale(factor), rope.take("mscale", None)
+        if one is not None and rope.take("mscale_all_dim", None) is not None:
+            over = mscale(factor, rope.number("mscale_all_dim"))
+            default = mscale(factor, rope.number("mscale")) / over
+        return inv, rope.number("attention_factor", default)
+
+    def longrope(self, rope: Fields, theta: float, dim: int) -> tuple[F32, float]:
+        """LongRoPE (https://arxiv.org/abs/2402.13753) in its original context."""
+        context = self.original_context(rope)
+        short = np.array(rope.numbers("short_factor", dim // 2), np.float32)
+        rope.numbers("long_factor", dim // 2)
+        factor = rope.number("factor", self.positions / context)
+        default = math.sqrt(1 + math.log(factor) / math.log(context)) if factor > 1 else 1.0
+        inv = (ONE / (short * powf(theta, steps(dim)))).astype(np.float32)
+        return inv, rope.number("attention_factor", default)

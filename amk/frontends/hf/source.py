@@ -18,8 +18,9 @@ import numpy as np
 
 from amk.errors import AmkError
 from amk.frontends.hf import fetch
-from amk.frontends.hf.checkpoint import F32, Checkpoint, TensorInfo, check_tensors
-from amk.frontends.hf.config import DecoderConfig, parse_config, read_json
+from amk.frontends.hf.checkpoint import F32, Checkpoint, Renamed, TensorInfo, check_tensors
+from amk.frontends.hf.config import parse_config, read_json
+from amk.frontends.hf.decoder import DecoderConfig
 from amk.frontends.hf.experts import StackedExperts
 from amk.frontends.hf.fields import Fields
 from amk.frontends.hf.gguf_file import GgufFile
@@ -52,13 +53,15 @@ class Model:
         self.raw = raw
         """The config as its config.json spells it."""
         self.path = path
-        self.checkpoint = StackedExperts(checkpoint, self.where)
         config = parse_config(raw, name)
+        renamed = Renamed(checkpoint, dict(config.names.renamed))
+        self.checkpoint = StackedExperts(renamed, self.where) if config.experts else renamed
         eos = (*config.eos, *(t for t in extra_eos if t not in config.eos))
         self.config: DecoderConfig = replace(config, eos=eos)
-        check_tensors(self.config, self.tensors, self.where)
-        if self.config.tied and "lm_head.weight" in self.tensors:
-            self.check_tie()
+        check_tensors(self.config, self.checkpoint.tensors, self.where)
+        head = f"{self.config.names.head}.weight"
+        if self.config.tied and head in self.checkpoint.tensors:
+            self.check_tie(head)
         self.references: dict[str, Any] = {}
 
     @property
@@ -77,12 +80,11 @@ class Model:
         """
         return self.checkpoint.read(name)
 
-    def check_tie(self) -> None:
+    def check_tie(self, head: str) -> None:
         """A stored head must equal the embedding that the config says it is tied to."""
-        head = self.weight("lm_head.weight")
-        if not np.array_equal(head, self.weight("model.embed_tokens.weight")):
+        if not np.array_equal(self.weight(head), self.weight(self.config.embed_weight)):
             raise AmkError(
-                f"tensor 'lm_head.weight' in {self.where} differs from the embedding, "
+                f"tensor '{head}' in {self.where} differs from the embedding, "
                 "to which config field 'tie_word_embeddings' = true ties it"
             )
 

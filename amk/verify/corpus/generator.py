@@ -118,7 +118,7 @@ def lower(r: Recipe) -> Program:
     """The program of a recipe, through the passes of the named pipelines."""
     from amk.dialects.vm import program_of
     from amk.frontends.hf.build import build_model
-    from amk.frontends.hf.config import DecoderConfig, Experts
+    from amk.frontends.hf.decoder import DecoderConfig, Experts
     from amk.mlir import build_passes, make_context
 
     s = SHAPES[r.shape]

@@ -10,7 +10,8 @@ from xdsl.dialects.builtin import ModuleOp
 from amk.dialects import model
 from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
-from amk.frontends.hf.config import parse_config, tensor_shapes
+from amk.frontends.hf.config import parse_config
+from amk.frontends.hf.decoder import tensor_shapes
 from amk.frontends.hf.presets import preset
 from amk.mlir import make_context, parse_module, print_module
 from amk.verify.model import verify_model

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from amk.errors import AmkError
-from amk.frontends.hf.config import parse_config, read_json, tensor_shapes
+from amk.frontends.hf.config import parse_config, read_json
+from amk.frontends.hf.decoder import tensor_shapes
 from amk.frontends.hf.families import FAMILIES
 from amk.frontends.hf.presets import PRESETS, preset
 
-SUPPORTED = [p for p in PRESETS if not FAMILIES[str(PRESETS[p]["model_type"])].refused]
 BILLIONS = {
     "smollm2-135m": 0.1345,
     "smollm2-360m": 0.3618,
@@ -25,6 +25,8 @@ BILLIONS = {
     "llama-3-70b": 70.5537,
     "mistral-7b": 7.2480,
     "qwen2.5-0.5b": 0.4940,
+    "qwen3-0.6b": 0.5960,
+    "qwen3-8b": 8.1907,
 }
 """Published sizes, a tied head counted once."""
 
@@ -55,12 +57,6 @@ def test_presets_have_the_published_number_of_weights(name: str) -> None:
     assert round(config.parameters / 1e9, 4) == pytest.approx(BILLIONS[name], abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["qwen3-0.6b", "qwen3-8b"])
-def test_qwen3_is_refused_for_its_qk_norm(name: str) -> None:
-    with pytest.raises(AmkError, match="family 'qwen3' needs qk-norm .* not supported yet"):
-        parse_config(preset(name))
-
-
 def test_unknown_preset() -> None:
     with pytest.raises(AmkError, match="preset 'nope' is unknown \\(known: tiny, "):
         preset("nope")
@@ -68,7 +64,7 @@ def test_unknown_preset() -> None:
 
 REFUSED: list[tuple[dict[str, object], str]] = [
     ({}, "config field 'model_type' is missing"),
-    (tiny(model_type="gpt2"), "model type 'gpt2' is not supported (supported: llama, mistral,"),
+    (tiny(model_type="gpt2"), "model type 'gpt2' is not supported (supported: cohere, gemma, "),
     (without(tiny(), "architectures"), "config field 'architectures' is missing"),
     (
         tiny(architectures=["LlamaForSequenceClassification"]),
@@ -93,8 +89,8 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     (tiny(rms_norm_eps=float("nan")), "config field 'rms_norm_eps' = NaN must be positive"),
     (tiny(tie_word_embeddings=1), "config field 'tie_word_embeddings' = 1 must be true or false"),
     (
-        tiny(hidden_act="gelu"),
-        "config field 'hidden_act' = \"gelu\" is not supported by family 'llama'",
+        tiny(hidden_act="mish"),
+        "config field 'hidden_act' = \"mish\" is not supported by family 'llama'",
     ),
     (
         tiny(attn_logit_softcapping=50.0),
@@ -113,16 +109,20 @@ REFUSED: list[tuple[dict[str, object], str]] = [
         "config field 'partial_rotary_factor' = 0.5 is not supported by family 'llama'",
     ),
     (
-        tiny(rope_scaling={"type": "dynamic", "factor": 2.0}),
-        "config field 'rope_scaling.type' = \"dynamic\" is not supported by family 'llama'",
+        tiny(rope_scaling={"type": "dynamic"}),
+        "config field 'rope_scaling.factor' is missing",
     ),
     (
-        tiny(rope_scaling={"rope_type": "yarn", "factor": 2.0}),
-        "config field 'rope_scaling.rope_type' = \"yarn\" is not supported by family 'llama'",
+        tiny(rope_scaling={"rope_type": "proportional", "factor": 2.0}),
+        "config field 'rope_scaling.rope_type' = \"proportional\" is not supported by family",
     ),
     (
-        tiny(rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0}),
-        "config field 'rope_parameters.rope_type' = \"longrope\" is not supported",
+        tiny(rope_scaling={"rope_type": "longrope", "short_factor": [1.0] * 7}),
+        "config field 'rope_scaling.short_factor' = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0] must be a",
+    ),
+    (
+        tiny(rope_scaling={"rope_type": "longrope", "short_factor": [1.0] * 7 + [0.0]}),
+        "config field 'rope_scaling.short_factor' = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0] must",
     ),
     (
         tiny(rope_scaling={"rope_type": "linear"}),
@@ -150,18 +150,15 @@ REFUSED: list[tuple[dict[str, object], str]] = [
         "config field 'rope_scaling.high_freq_factor' = 4.0 must exceed low_freq_factor 4.0",
     ),
     (tiny(rope_scaling="linear"), "config field 'rope_scaling' = \"linear\" must be an object"),
-    (mistral(sliding_window=128), "config field 'sliding_window' = 128 is not supported by family"),
-    (mistral(sliding_window=0), "config field 'sliding_window' = 0 is not supported by family"),
+    (mistral(sliding_window=0), "config field 'sliding_window' = 0 must be a positive integer"),
+    (mistral(sliding_window="4"), "config field 'sliding_window' = \"4\" must be a positive"),
     (
-        without(mistral(max_position_embeddings=32768), "sliding_window"),
-        "config field 'sliding_window' is absent, which means 4096 to Hugging Face",
+        qwen2(layer_types=["full_attention", "sliding_attention"], sliding_window=None),
+        "config field 'sliding_window' = null leaves sliding layers without a window",
     ),
-    (qwen2(use_sliding_window=True), "config field 'use_sliding_window' = true is not supported"),
-    (
-        qwen2(layer_types=["full_attention", "sliding_attention"]),
-        "config field 'layer_types' = [\"full_attention\", \"sliding_attention\"] is not supported",
-    ),
-    (qwen2(layer_types=["full_attention"]), "config field 'layer_types' = [\"full_attention\"] is"),
+    (qwen2(layer_types=["full_attention"]), "config field 'layer_types' = [\"full_attention\"]"),
+    (qwen2(layer_types=["full_attention", "mamba"]), "config field 'layer_types' = [\"full_atten"),
+    (tiny(layer_types=["full_attention", "sliding_attention"]), "config field 'layer_types' = ["),
     (qwen2(attention_bias=False), "config field 'attention_bias' = false is not supported by"),
 ]  # fmt: skip
 
@@ -177,16 +174,33 @@ def test_refusals_name_the_field(config: dict[str, object], message: str) -> Non
 
 def test_every_field_of_every_preset_is_needed_or_known() -> None:
     """An unknown field is refused wherever it stands, and whatever it is worth."""
-    for name in SUPPORTED:
+    for name in PRESETS:
         for value in (None, False, 0, 1.0, "x", [], {}):
             with pytest.raises(AmkError, match="config field 'brand_new' = .* is not supported"):
                 parse_config(preset(name) | {"brand_new": value})
 
 
+def windows(config: dict[str, object]) -> list[int | None]:
+    parsed = parse_config(config)
+    return [parsed.layer(i).window for i in range(parsed.layers)]
+
+
 def test_a_window_as_wide_as_the_context_is_no_window() -> None:
-    assert parse_config(mistral(sliding_window=512, max_position_embeddings=512)).layers == 2
+    assert windows(mistral(sliding_window=512, max_position_embeddings=512)) == [None, None]
     config = without(mistral(max_position_embeddings=4096), "sliding_window")
-    assert parse_config(config).max_context == 4096
+    assert windows(config) == [None, None]
+
+
+def test_which_layers_have_a_window() -> None:
+    assert windows(mistral(sliding_window=9)) == [9, 9]
+    silent = without(mistral(max_position_embeddings=8192), "sliding_window")
+    assert windows(silent) == [4096, 4096], "what Hugging Face assumes"
+    assert windows(mistral(sliding_window=None)) == [None, None]
+    upper = qwen2(use_sliding_window=True, sliding_window=9, max_window_layers=1)
+    assert windows(upper) == [None, 9]
+    assert windows(upper | {"use_sliding_window": False}) == [None, None]
+    listed = upper | {"layer_types": ["sliding_attention", "full_attention"]}
+    assert windows(listed) == [9, None]
 
 
 def test_qwen2_has_biases_on_q_k_and_v_only() -> None:
@@ -243,23 +257,18 @@ def test_defaults_are_those_of_transformers() -> None:
     import transformers
 
     sizes = {
-        "hidden_size": 256, "intermediate_size": 64, "num_hidden_layers": 3,
-        "num_attention_heads": 32, "vocab_size": 99,
+        "hidden_size": 1280, "intermediate_size": 64, "num_hidden_layers": 3,
+        "num_attention_heads": 160, "vocab_size": 300000,
     }  # fmt: skip
     for name, family in FAMILIES.items():
-        if family.refused:
-            continue
         theirs: Any = transformers.AutoConfig.for_model(name, **sizes)
-        raw = sizes | {"model_type": name, "architectures": [family.architecture]}
-        ours = parse_config(raw | ({"sliding_window": None} if family.window else {}))
-        assert family.window == (theirs.sliding_window if family.window else None)
-        assert ours.kv_heads == theirs.num_key_value_heads
-        assert ours.max_context == theirs.max_position_embeddings
-        assert ours.eps == theirs.rms_norm_eps
+        saved = json.loads(theirs.to_json_string(use_diff=False))
+        named = {"model_type": name, "architectures": [family.architecture]}
+        assert parse_config(sizes | named) == parse_config(saved | named), name
+        ours = parse_config(sizes | named)
+        assert ours.kv_heads == (getattr(theirs, "num_key_value_heads", None) or 160)
+        assert ours.eps == getattr(theirs, family.eps)
         assert ours.tied == theirs.tie_word_embeddings
-        assert ours.inv_freq == parse_config(raw | {
-            "rope_theta": theirs.rope_parameters["rope_theta"], "sliding_window": None,
-        }).inv_freq  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from amk.errors import AmkError
 from amk.frontends.hf.checkpoint import TensorInfo
-from amk.frontends.hf.config import parse_config, tensor_shapes
+from amk.frontends.hf.config import parse_config
+from amk.frontends.hf.decoder import tensor_shapes
 from amk.frontends.hf.gguf_file import NAMES, hf_name, unpermute
 from amk.frontends.hf.presets import preset
 from amk.frontends.hf.random_weights import RandomWeights

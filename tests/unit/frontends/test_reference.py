@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from amk.dialects.model import ProgramOp
 from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
-from amk.frontends.hf.config import parse_config, tensor_shapes
+from amk.frontends.hf.config import parse_config
+from amk.frontends.hf.decoder import tensor_shapes
 from amk.frontends.hf.presets import preset
 from amk.frontends.hf.random_weights import RandomWeights
 from amk.frontends.hf.reference import perplexity, reference_greedy, reference_logits

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from amk.dialects import sched, task
 from amk.frontends.hf.build import build_model
-from amk.frontends.hf.config import DecoderConfig, parse_config
+from amk.frontends.hf.config import parse_config
+from amk.frontends.hf.decoder import DecoderConfig
 from amk.frontends.hf.presets import preset
 from amk.ir.program import SchedProgram, TaskProgram
 from amk.mlir import build_passes, make_context

@@ -14,7 +14,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from amk.dialects import model
 from amk.frontends.hf.build import build_model
-from amk.frontends.hf.config import DecoderConfig
+from amk.frontends.hf.decoder import DecoderConfig
 from amk.frontends.hf.source import open_model
 from amk.interpreters.load import load_interpreter
 from amk.mlir import build_passes, make_context

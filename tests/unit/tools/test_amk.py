@@ -189,8 +189,8 @@ class TestBadModels:
         ("field", "value"),
         [
             ("model_type", "gpt2"),
-            ("hidden_act", "gelu"),
-            ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
+            ("hidden_act", "mish"),
+            ("rope_scaling", {"rope_type": "axial", "factor": 4.0}),
             ("hidden_size", "wide"),
             ("num_key_value_heads", 3),
             ("invented_field", 1),

@@ -1,0 +1,94 @@
+"""A family against Hugging Face: a random checkpoint that transformers writes, opened and executed.
+
+Every parameter is random, norms and biases too. Sequences are longer than any window, and every
+position is compared.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.utils.exceptions import PassFailedException
+
+from amk.frontends.hf.build import build_model
+from amk.frontends.hf.reference import reference_greedy, reference_logits
+from amk.frontends.hf.source import Model, open_model
+from amk.interpreters.load import load_interpreter
+from amk.ir.packs import F32
+from amk.mlir import build_passes, make_context
+
+TINY: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 61, "max_position_embeddings": 64,
+    "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
+}  # fmt: skip
+POSITIONS = 24
+TOKENS = 8
+TOLERANCE = 2e-5
+"""Largest error of fp32 logits, relative to the largest logit of the position."""
+LEVELS = ("model", "vm")
+PIPELINE = "fuse,to-task{num-sms=3 splits=2 chunk=3},to-sched{num-sms=3},to-vm"
+
+
+def save_random(folder: Path, model_type: str, **changes: object) -> Any:
+    """A checkpoint of a small model in `folder`, and transformers' module of it. A size of None is
+    left out."""
+    make: Any = transformers.AutoConfig.for_model
+    fields = {k: v for k, v in {**TINY, **changes}.items() if k not in TINY or v is not None}
+    config = make(model_type, **deepcopy(fields))
+    auto: Any = transformers.AutoModelForCausalLM
+    module = auto.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            scale, mean = (0.3, 1.0) if "norm" in name and "bias" not in name else (0.3, 0.0)
+            if p.dim() > 1 and "norm" not in name:
+                scale = 1.5 * p.shape[-1] ** -0.5
+            p.copy_(torch.randn(p.shape, generator=generator) * scale + mean)
+    module.save_pretrained(folder)
+    return module
+
+
+def lowered(module: ModuleOp) -> ModuleOp:
+    ctx = make_context()
+    for p in build_passes(PIPELINE):
+        p.apply(ctx, module)
+    return module
+
+
+def prompt(model: Model) -> list[int]:
+    return np.random.default_rng(5).integers(3, model.config.vocab, POSITIONS).tolist()
+
+
+def errors(found: F32, expected: F32) -> F32:
+    """The largest error at each position, relative to the largest logit there."""
+    return np.abs(found - expected).max(axis=1) / np.abs(expected).max(axis=1)
+
+
+def check_family(folder: Path, level: str, model_type: str, **changes: object) -> Model:
+    """Save, open, compile, execute and compare."""
+    module = save_random(folder, model_type, **changes)
+    model = open_model(str(folder))
+    ids = prompt(model)
+    with torch.inference_mode():
+        expected = module(torch.tensor([ids]), use_cache=False).logits[0].numpy()
+    np.testing.assert_allclose(reference_logits(model, ids), expected, rtol=1e-4, atol=1e-5)
+    program = build_model(model.config, "fp32", POSITIONS + TOKENS)
+    program.verify()
+    if level == "vm":
+        try:
+            program = lowered(program)
+        except PassFailedException as e:
+            pytest.skip(str(e))
+    interpreter = load_interpreter(program, model.weight)
+    worst = errors(interpreter.logits(ids), expected)
+    assert (worst < TOLERANCE).all(), (int(worst.argmax()), float(worst.max()))
+    assert interpreter.generate(ids, TOKENS) == reference_greedy(model, ids, TOKENS)
+    return model
