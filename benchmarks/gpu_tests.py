@@ -68,12 +68,37 @@ def checker(tool: str) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return {"command": " ".join(command), "summary": f"not done after {PATIENCE} s"}
     summary = re.findall(r"========= (.*SUMMARY: .*)", done.stdout)
-    return {
+    found: dict[str, Any] = {
         "command": " ".join(command),
-        "summary": summary[-1] if summary else "none",
+        "summary": summary[0] if summary else "none",
         "status": done.returncode,
         "seconds": round(perf_counter() - began, 1),
     }
+    if tool == "racecheck":
+        found["pairs"] = pairs(done.stdout)
+    return found
+
+
+def pairs(log: str) -> list[str]:
+    """Who racecheck says races with whom: functions of the kernel, each pair once."""
+    found: set[str] = set()
+    first = ""
+    for line in log.splitlines():
+        what = re.search(r"(Race reported between|and) (Read|Write) access at (.*?)\+0x", line)
+        if what:
+            place = f"{what[2].lower()} in {function(what[3])}"
+            if what[1] == "and":
+                found.add(f"{first}, {place}")
+            first = first if what[1] == "and" else place
+    return sorted(found)
+
+
+def function(signature: str) -> str:
+    """The name in a C++ signature, without types."""
+    plain = re.sub(r"\[lambda.*", "", signature)
+    while "<" in plain and plain != (shorter := re.sub(r"<[^<>]*>", "", plain)):
+        plain = shorter
+    return re.split("[<(]", plain)[0].split()[-1]
 
 
 def main() -> None:

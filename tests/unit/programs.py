@@ -120,8 +120,9 @@ def inv_freq(t: Tiny) -> tuple[float, ...]:
     return tuple(t.theta ** (-2 * i / t.head_dim) for i in range(t.head_dim // 2))
 
 
-def reference(t: Tiny, get: Callable[[str], F32], ids: list[int]) -> np.ndarray:
-    """Logits [len(ids), vocab] in float64, written from the model's definition."""
+def reference(t: Tiny, get: Callable[[str], F32], ids: list[int], last: bool = False) -> np.ndarray:
+    """Logits [len(ids), vocab] in float64, written from the model's definition; with `last`, of the
+    last position alone, [1, vocab], in memory that grows with len(ids) only."""
 
     def w(name: str) -> np.ndarray:
         return get(name).astype(np.float64)
@@ -131,7 +132,8 @@ def reference(t: Tiny, get: Callable[[str], F32], ids: list[int]) -> np.ndarray:
 
     def rotate(x: np.ndarray) -> np.ndarray:
         half = t.head_dim // 2
-        angles = np.arange(len(ids))[:, None] * np.array(inv_freq(t))
+        # the one product that is fp32 by definition: far positions feel its rounding
+        angles = np.arange(len(ids), dtype=np.float32)[:, None] * np.array(inv_freq(t), np.float32)
         cos, sin = (np.tile(f(angles), 2)[:, None, :] for f in (np.cos, np.sin))
         return x * cos + np.concatenate([-x[..., half:], x[..., :half]], -1) * sin
 
@@ -149,11 +151,14 @@ def reference(t: Tiny, get: Callable[[str], F32], ids: list[int]) -> np.ndarray:
 
         q, k, v = rotate(heads("q")), rotate(heads("k")), heads("v")
         k, v = (np.repeat(a, t.heads // t.kv_heads, axis=1) for a in (k, v))
+        if last and i == t.layers - 1:
+            q, x = q[-1:], x[-1:]
         scores = np.einsum("qhd,khd->hqk", q, k) * t.head_dim**-0.5
-        scores[:, np.triu(np.ones((n, n), bool), 1)] = -np.inf
+        if len(q) == n:
+            scores[:, np.triu(np.ones((n, n), bool), 1)] = -np.inf
         p = np.exp(scores - scores.max(-1, keepdims=True))
         p /= p.sum(-1, keepdims=True)
-        o = np.einsum("hqk,khd->qhd", p, v).reshape(n, -1)
+        o = np.einsum("hqk,khd->qhd", p, v).reshape(len(q), -1)
         x = x + o @ w(at + "self_attn.o_proj.weight").T
         h = norm(x, at + "post_attention_layernorm.weight")
         each = max(1, t.experts)
@@ -167,7 +172,7 @@ def reference(t: Tiny, get: Callable[[str], F32], ids: list[int]) -> np.ndarray:
         )
         down = w(at + "mlp.down_proj.weight").reshape(each, t.hidden, t.inter)
         made = np.einsum("tei,ehi->teh", gate / (1 + np.exp(-gate)) * up, down)
-        shares = np.ones((n, 1))
+        shares = np.ones((len(x), 1))
         if t.experts:
             scores = h @ w(at + "mlp.router.weight").T
             shares = np.exp(scores - scores.max(-1, keepdims=True))

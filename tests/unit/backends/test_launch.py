@@ -91,6 +91,31 @@ def test_unfused_logits_equal_the_models(dtype: str) -> None:
     assert error(got, reference(t, get, IDS)) < (2e-6 if dtype == "f32" else 4e-2)
 
 
+CONTEXTS = (1, 2, 255, 256, 257, 511, 513, 4095, 4097, 16384)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Tiny(hidden=128, heads=4, kv_heads=1, head_dim=64, splits=8, chunk=256),
+        Tiny(hidden=128, heads=2, kv_heads=2, head_dim=128, splits=5, chunk=256),
+        Tiny(hidden=64, heads=8, kv_heads=1, head_dim=64),
+    ],
+    ids=["8 splits", "5 splits", "no splits"],
+)
+def test_contexts_up_to_16k(shape: Tiny, dtype: str) -> None:
+    t = replace(shape, layers=1, rows=CONTEXTS[-1], dtype=dtype, sms=8, inter=64, vocab=256)
+    get = rounded(t)
+    ids = [int(i) for i in np.random.default_rng(0).integers(0, t.vocab, t.rows)]
+    with proved(fused(t), get) as session:
+        for count in CONTEXTS:
+            session.run(ids[:count], count)
+            want = reference(t, get, ids[:count], last=True)[0]
+            assert error(session.read("logits"), want) < (5e-6 if dtype == "f32" else 2e-2), count
+        assert session.guards() == []
+
+
 @pytest.mark.parametrize("sync", ["flagged", "counters"])
 def test_tokens_equal_the_interpreters(sync: str) -> None:
     t = Tiny(sync=sync)
