@@ -12,7 +12,11 @@ import pytest
 
 from amk.backends.cuda.decoder import CudaDecoder
 from amk.backends.cuda.driver import pycuda
+from amk.backends.cuda.emit import emit
 from amk.backends.cuda.launch import Session, Stuck
+from amk.backends.cuda.nvcc import compile_cubin
+from amk.backends.cuda.target import TARGETS
+from amk.errors import AmkError
 from amk.interpreters.vm import VmInterpreter
 from amk.ir.packs import F32, round_to
 from amk.ir.program import Program, Run
@@ -230,6 +234,17 @@ def test_tokens_are_heard_while_the_kernel_runs() -> None:
     assert [token for _, token in heard] == made
     middle = heard[len(heard) // 2][0]
     assert began < middle < ended - 0.2 * (ended - began)
+
+
+def test_a_cubin_for_another_gpu_is_refused() -> None:
+    t, other = Tiny(), TARGETS["sm_80"]
+    program = fused(t)
+    cubin = compile_cubin(emit(program, target=other).source, other)
+    wrong = pytest.raises(AmkError, match=r"the driver \(CUDA \d+\.\d\) cannot load .*\.cubin")
+    with wrong:
+        Session(program, weights(t), approve=Proof.of(program).approve, cubin=cubin)
+    with proved(program, weights(t)) as session:
+        assert session.generate(IDS, 3)
 
 
 def test_everything_is_freed() -> None:
