@@ -12,7 +12,7 @@ export PROMPT
 BIN   := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup run test lint format docs clean
+.PHONY: help setup run test lint format docs models clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -52,6 +52,9 @@ format: $(STAMP)  ## let ruff rewrite what it can
 
 docs: $(STAMP)  ## regenerate docs/generated from the docstrings
 	$(BIN)/python -m amk.tools.docs docs/generated
+
+models: $(STAMP)  ## try every architecture of transformers, and rewrite docs/MODELS.md
+	$(BIN)/python -m amk.tools.models docs/MODELS.md
 
 clean:  ## remove the environment and everything built
 	rm -rf .venv out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -167,7 +167,7 @@ class TestRefusals:
             ({"num_experts_per_tok": 9}, "'num_experts_per_tok' = 9 must not exceed"),
             ({"num_experts_per_tok": 0}, "'num_experts_per_tok' = 0 must be a positive integer"),
             ({"num_local_experts": "8"}, "'num_local_experts' = \"8\" must be a positive"),
-            ({"sliding_window": 32}, "'sliding_window' = 32"),
+            ({"sliding_window": 0}, "'sliding_window' = 0 must be a positive integer"),
             ({"shared_expert_intermediate_size": 8}, "'shared_expert_intermediate_size' = 8"),
         ],
     )

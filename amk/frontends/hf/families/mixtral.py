@@ -17,6 +17,6 @@ FAMILY = Family(
         "eos_token_id": 2,
     },
     experts=ExpertFields("num_local_experts", "intermediate_size", normalize=True),
-    only={"sliding_window": (None,)},
+    window=True,
     irrelevant=ROUTER_TRAINING,
 )
