@@ -23,6 +23,7 @@ from amk.verify import accesses_of
 from amk.verify.corpus.fuzz import sample
 from amk.verify.corpus.oracle import judge
 from amk.verify.coverage import check_coverage
+from amk.verify.experts import check_experts
 from amk.verify.order import check_order
 from amk.verify.ring import check_ring
 from amk.verify.structure import check_structure, check_words
@@ -32,13 +33,17 @@ RULES = tuple(
     [f"E{i}" for i in range(1, 10)]
     + [f"L{i}" for i in range(1, 6)]
     + [f"C{i}" for i in range(1, 6)]
-    + ["D1", "R1", "R2", "R3", "R4"]
+    + ["D1", "R1", "R2", "R3", "R4", "R5", "X1"]
 )
 
 Stage = Callable[[Program], Iterable[Violation]]
 STAGES: tuple[Stage, ...] = (
     lambda p: [*check_structure(p), *check_ring(p, p.ring)],
-    lambda p: [*check_words(p, accesses_of(p)), *check_coverage(p, accesses_of(p))],
+    lambda p: [
+        *check_words(p, accesses_of(p)),
+        *check_coverage(p, accesses_of(p)),
+        *check_experts(p, {run.kernel for queue in p.queues for run in queue}),
+    ],
     lambda p: check_order(p, accesses_of(p)),
 )
 """The checks of `amk.verify.verify_program`; each runs only if those before it find nothing."""

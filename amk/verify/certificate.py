@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amk.errors import AmkError
+from amk.ir.capacity import capacities
 from amk.ir.digest import program_digest
 from amk.ir.program import Program
 from amk.verify import accesses_of, verify_program
 from amk.verify.certificate_file import VERSION
-from amk.verify.checker_rules import capacities
 from amk.verify.order import GreedyRun, Op, settled
 from amk.verify.violation import Place
 

@@ -12,9 +12,6 @@ of which is checked against its neighbors alone.
   instruction before it, or of something that it waits for. `order` clocks also take flagged words,
   `visible` clocks only counters.
 * With that, each value of each element is followed from its write through its reads to the next.
-
-Everything is arrays: a row per instruction, access, region (what is read at once) or cell (an
-element range that no access divides, in one value of a buffer).
 """
 
 from __future__ import annotations
@@ -24,12 +21,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from amk.ir.arrays import LOW, Ints, group, join, ragged, unique_pairs
+from amk.ir.arrays import LOW, Ints, group, join, unique_pairs
+from amk.ir.capacity import MIN_STEPS, SHARED_BYTES, capacities
 from amk.ir.digest import program_digest
-from amk.ir.kernels import CacheAccess
-from amk.ir.program import Buffer, Program
-from amk.verify.certificate_file import LARGE, integers, opened, require, table
-from amk.verify.checker_rules import capacities, check_declarations, flatten
+from amk.ir.flat import Cells, signals_and_waits
+from amk.ir.kernels import Access, CacheAccess, Gemv, Kernel, MoeDown, MoeGateUp, Topk
+from amk.ir.program import DTYPES, SCOPES, Program, Ring, Wait
+from amk.ir.signature import access_fault, kernel_faults, pack_faults
+from amk.verify.certificate_file import LARGE, RefusedError, integers, opened, require, table
 
 Flags = NDArray[np.bool_]
 
@@ -40,8 +39,59 @@ def check_certificate(p: Program, certificate: object) -> None:
     require(c["program_sha256"] == program_digest(p), "certificate belongs to another program")
     require(c["program"] == p.name, "certificate names another program")
     check_declarations(p)
+    check_experts(p)
     require(c["capacities"] == capacities(p), "capacities are not those of the program")
     _Check(p, c).check()
+
+
+def check_declarations(p: Program) -> None:
+    """Kernels fit what they name, waits and signals name counters, and the ring keeps its rules."""
+    require(all(0 < b.length < LARGE for b in p.buffers.values()), "a length is out of range")
+    for pack in p.packs.values():
+        for fault in pack_faults(p, pack):
+            raise RefusedError(f"pack @{pack.name} {fault.text}")
+    for name, k in p.kernels.items():
+        for fault in kernel_faults(p, k):
+            raise RefusedError(f"kernel @{name} {fault.text}")
+    require(p.queues and all(p.queues), "a queue is empty")
+    for run in (run for queue in p.queues for run in queue):
+        k = p.kernels.get(run.kernel)
+        require(k and 0 <= run.lo < run.hi <= k.grid, f"no such tiles: @{run.kernel}")
+        inside = not any(access_fault(p, a) for a in p.accesses(run))
+        require(inside, f"@{run.kernel}: an access is out of bounds or cuts a word")
+        for x in (*run.waits, *run.signals):
+            known = 0 <= x.counter < p.counters and x.scope in SCOPES
+            n = x.threshold if isinstance(x, Wait) else x.amount
+            require(known and 0 < n < 1 << 32, f"no such counter: {x.counter}")
+    require(capacities(p)["steps"] >= MIN_STEPS, "an epoch or counter exceeds 32 bits too early")
+    if p.ring is not None:
+        check_ring(p, p.ring)
+
+
+def check_ring(p: Program, r: Ring) -> None:
+    require(min(r.slots, r.columns, r.group, r.consumers, r.window) > 0, "ring: empty dimension")
+    require(r.slots % r.group == 0, "ring: slots are no whole number of copies")
+    require(r.slots % r.consumers == 0, "ring: a slot has more than one consumer")
+    require(r.consumers % r.group == 0, "ring: a copy does not divide a lap of the consumers")
+    require(r.window * r.group <= r.slots, "ring: copies in flight exceed the slots")
+    require(r.columns % 16 == 0, "ring: columns are no multiple of 16")
+    matrices = [p.weight(k.weight) for k in p.kernels.values() if isinstance(k, Gemv)]
+    require(len({DTYPES[w.dtype] for w in matrices if w}) <= 1, "ring: mixed element types")
+    require(capacities(p)["ring_bytes"] <= SHARED_BYTES, "ring: exceeds the shared memory of an SM")
+
+
+def check_experts(p: Program) -> None:
+    """Whoever writes an id that a kernel reads chooses among at most as many experts."""
+    written: dict[tuple[str, int], list[tuple[int, int, Kernel]]] = {}
+    kernels = [p.kernels[name] for name in {run.kernel for queue in p.queues for run in queue}]
+    for k, a in ((by, a) for by in kernels for a in by.accesses(0, by.grid)):
+        if isinstance(a, Access) and a.write:
+            written.setdefault((a.buffer, a.use), []).append((a.lo, a.hi, k))
+    for k in (k for k in kernels if isinstance(k, MoeGateUp | MoeDown)):
+        for lo, hi, by in written.get((k.ids.buffer, k.ids.use), []):
+            apart = hi <= k.ids.offset or k.ids.offset + k.choices <= lo
+            chosen = isinstance(by, Topk) and by.n <= k.experts
+            require(apart or chosen, "an expert id may name no expert")
 
 
 class _Check:
@@ -55,84 +105,55 @@ class _Check:
         rows = table(c["clocks"], len(self.size))
         # Nothing can be known of later steps; below two steps nothing is ever asked.
         require((rows <= 2 * self.size).all(), "clocks: beyond the end of the step")
-        rows = np.maximum(rows, -2 * self.size)
         clocks: list[Ints] = []
         for key in ("order", "visible"):
             of = integers(c[key], key, len(self.sm))
             require(of.min() >= 0 and of.max() < len(rows), f"{key}: no such clock")
-            clocks.append(rows[of])
+            clocks.append(np.maximum(rows[of], -2 * self.size))
             # An SM knows itself.
             clocks[-1][np.arange(len(of)), self.sm] = 2 * self.index + 1
         self.order, self.visible = clocks
-        self.names: list[Buffer] = list(p.buffers.values())
-        self.at, self.cache = flatten(p)
+        self.m = Cells(p)
 
     def check(self) -> None:
         require((np.diff(self.rank)[self.index[1:] > 0] > 0).all(), "ranks: a queue out of order")
-        self.cells()
+        self.follow_values()
         self.check_coverage()
         self.check_clocks()
         self.check_values()
         self.fenced = self.fences()
-        for (name, head), items in self.cache.items():
+        for (name, head), items in self.m.caches.items():
             self.check_rows(f"@{name}[{head}]", items)
 
-    def cells(self) -> None:
-        """Cuts memory into pieces and values into cells; finds each cell's writer and successor."""
-        n, buffer, where, use, lo, hi, write, since, previous = self.at
-        length = np.array([b.length for b in self.names] or [1])
-        base = np.cumsum(length) - length
-        at = where * length.sum() + base[buffer]
-        cuts = np.unique(np.concatenate([at, at + lo, at + hi]))
-        places: list[Ints] = [np.searchsorted(cuts, x) for x in (at, at + lo, at + hi)]
-        origin, start, end = places
-        value = np.unique(np.stack([at, use, buffer]), axis=1, return_inverse=True)
-        self.values, of = value[0], value[1].reshape(-1)
-        pieces = np.zeros(self.values.shape[1], dtype=np.int64)
-        np.maximum.at(pieces, of, end - origin)
-        offset = (np.cumsum(pieces) - pieces)[of] - origin
-        w, r = write == 1, write == 0
-        self.written, which = ragged(start[w] + offset[w], end[w] + offset[w])
-        require(len(np.unique(self.written)) == len(self.written), "an element is written twice")
-        self.writer = np.full(pieces.sum(), -1)
-        self.writer[self.written] = n[w][which]
-        self.since = np.zeros(len(self.writer), dtype=np.int64)
-        self.since[self.written] = since[w][which]
+    def follow_values(self) -> None:
+        """Finds each cell's writer, and who writes its element next."""
+        m = self.m
+        require(len(np.unique(m.written)) == len(m.written), "an element is written twice")
+        self.writer, self.since = np.full(m.count, -1), np.zeros(m.count, dtype=np.int64)
+        self.writer[m.written], self.since[m.written] = m.written_by, m.written_since
         # The next value of an element: by rank, and after the last the first of the next step.
-        piece: Ints = self.written - offset[w][which]
-        by = np.lexsort((self.rank[self.writer[self.written]], piece))
-        cell, piece = self.written[by], piece[by]
+        by = np.lexsort((self.rank[m.written_by], m.written_piece))
+        cell, piece = m.written[by], m.written_piece[by]
         last: Flags = np.append(piece[1:] != piece[:-1], len(piece) > 0)[: len(piece)]
         heads = np.flatnonzero(np.roll(last, 1))
         after = np.roll(cell, -1)
         after[last] = cell[heads]
-        self.successor, self.wraps = self.writer.copy(), np.zeros(len(self.writer), dtype=np.int64)
+        self.successor, self.wraps = self.writer.copy(), np.zeros(m.count, dtype=np.int64)
         self.successor[cell], self.wraps[cell] = self.writer[after], last
-        # Regions: what some instruction reads at once.
-        key: Ints = np.stack([start[r] + offset[r], end[r] + offset[r], buffer[r]])
-        found = np.unique(key, axis=1, return_inverse=True)
-        self.regions: Ints = found[0]
-        self.region: Ints = found[1].reshape(-1)
-        flagged = np.array([b.space == "flagged" for b in self.names] or [False])
-        self.polled: Flags = flagged[self.regions[2]]
-        self.reader, self.reads_since, self.previous = n[r], since[r], previous[r]
-        self.read_cells, self.of_region = ragged(self.regions[0], self.regions[1])
-        self.unread = np.setdiff1d(np.arange(len(pieces)), of[r])
-        self.amount = np.zeros(len(pieces), dtype=np.int64)
-        np.add.at(self.amount, of[w], hi[w] - lo[w])
 
     def check_coverage(self) -> None:
-        require((self.writer[self.read_cells] >= 0).all(), "what nobody writes is read")
-        latest = np.zeros(self.regions.shape[1], dtype=np.int64)
-        np.maximum.at(latest, self.of_region, self.since[self.read_cells])
-        require((latest[self.region] <= self.reads_since).all(), "read before it is ever written")
-        for v in map(int, self.unread):
-            b = self.names[int(self.values[2, v])]
-            whole = b.space == "local" or self.amount[v] == b.length
-            require(whole, f"@{b.name}: output not whole")
+        m = self.m
+        require((self.writer[m.read_cells] >= 0).all(), "what nobody writes is read")
+        latest = np.zeros(m.regions.shape[1], dtype=np.int64)
+        np.maximum.at(latest, m.of_region, self.since[m.read_cells])
+        require((latest[m.region] <= m.reads_since).all(), "read before it is ever written")
+        for v in map(int, m.unread):
+            b = m.buffers[int(m.value_buffer[v])]
+            require(b.space == "local" or m.amount[v] == b.length, f"@{b.name}: output not whole")
 
     def check_clocks(self) -> None:
         """Ranks respect every wait, and no clock exceeds what its instruction waits for."""
+        m = self.m
         before = np.arange(len(self.sm)) - 1
         before[self.first] = self.first + self.size - 1
         shift = np.where(self.index > 0, 0, 2)[:, None] * self.size
@@ -140,19 +161,19 @@ class _Check:
         every = np.arange(len(self.sm))
         visible[every, self.sm] = LOW
         # Flagged words: their writers have done their reads.
-        mine = self.polled
-        region, writer = unique_pairs(self.of_region, self.writer[self.read_cells])
+        mine = m.polled
+        region, writer = unique_pairs(m.of_region, self.writer[m.read_cells])
         region, writer = region[mine[region]], writer[mine[region]]
         latest = np.full(len(mine), -1)
         np.maximum.at(latest, region, self.rank[writer])
-        polls = mine[self.region]
-        late = latest[self.region] >= self.rank[self.reader]
-        require(not (polls & late & (self.previous == 0)).any(), "ranks: a read before its write")
+        polls = mine[m.region]
+        late = latest[m.region] >= self.rank[m.reader]
+        require(not (polls & late & (m.previous == 0)).any(), "ranks: a read before its write")
         number = np.cumsum(mine) - 1
         events = group(np.maximum, self.order, writer, number[region], int(mine.sum()))
         for back in (0, 1):
-            use = polls & (self.previous == back) & (self.reads_since == 0)
-            join(order, self.reader[use], events, number[self.region[use]], 2 * back * self.size)
+            use = polls & (m.previous == back) & (m.reads_since == 0)
+            join(order, m.reader[use], events, number[m.region[use]], 2 * back * self.size)
         self.join_counters(order, visible)
         # Up to which tick an SM has acquired its own releases: those writes are in memory.
         back = np.maximum(visible[every, self.sm], -LARGE // 2) + self.sm * LARGE
@@ -164,26 +185,10 @@ class _Check:
         require((floor | (self.visible <= visible)).all(), "visible: a clock claims too much")
 
     def join_counters(self, order: Ints, visible: Ints) -> None:
-        runs = [run for queue in self.p.queues for run in queue]
-        told = [
-            (s.counter, n, s.amount, s.scope == "gpu")
-            for n, run in enumerate(runs)
-            for s in run.signals
-        ]
-        asked = [
-            (w.counter, n, w.threshold, w.scaled and w.scope == "gpu", w.scaled)
-            for n, run in enumerate(runs)
-            for w in run.waits
-        ]
-        signals: Ints = np.array(told, dtype=np.int64).reshape(-1, 4)
-        waits: Ints = np.array(asked, dtype=np.int64).reshape(-1, 5)
-        # Counters in use, numbered anew.
-        counters = np.unique(np.concatenate([signals[:, 0], waits[:, 0]]))
-        for column in (signals[:, 0], waits[:, 0]):
-            column[:] = np.searchsorted(counters, column)
+        signals, waits, counters = signals_and_waits(self.p)
         by = np.lexsort((self.rank[signals[:, 1]], signals[:, 0]))
         counter, signaler, amount, releases = signals[by].T
-        total = np.zeros(len(counters), dtype=np.int64)
+        total = np.zeros(counters, dtype=np.int64)
         np.add.at(total, counter, amount)
         # Arrivals of smaller rank reach every threshold.
         rank = self.rank - self.rank.min()
@@ -199,18 +204,18 @@ class _Check:
         full: Flags = np.logical_and(use, threshold == total[w_counter])
         scaled: Flags = scaled == 1
         every, own = np.arange(len(signaler)), self.sm[signaler]
-        last, late = (np.full((len(counters), len(self.size)), LOW) for _ in range(2))
+        last, late = (np.full((counters, len(self.size)), LOW) for _ in range(2))
         for to, of, n in ((last, counter, signaler), (late, w_counter[scaled], waiter[scaled])):
             np.maximum.at(to, (of, self.sm[n]), 2 * (self.index[n] - self.size[self.sm[n]]) + 1)
-        come_first = group(np.minimum, self.order, signaler, counter, len(counters)) >= late
+        come_first = group(np.minimum, self.order, signaler, counter, counters) >= late
         for clock, into in ((self.order, order), (self.visible, visible)):
             done = clock[signaler]
             done[every, own] += 1
             done[releases == 0] = LOW
-            carried = group(np.minimum, done, every, counter, len(counters)) >= last
+            carried = group(np.minimum, done, every, counter, counters) >= last
             carried |= np.logical_and.reduce(come_first, axis=1)[:, None]
             done[~carried[counter, own]] = LOW
-            joined = group(np.maximum, done, every, counter, len(counters))
+            joined = group(np.maximum, done, every, counter, counters)
             join(into, waiter[full], joined, w_counter[full], 0 * self.size)
             for c, n, least_sum in waits[(use == 1) & ~full][:, :3]:
                 mine = np.flatnonzero(counter == c)
@@ -222,44 +227,45 @@ class _Check:
 
     def check_values(self) -> None:
         """Writes come after what they replace has been written and read; reads after writes."""
-        region, cell = self.of_region, self.read_cells
-        back, sm = 2 * self.size, self.sm[self.reader]
-        tick = 2 * self.index[self.reader] + 1
+        m = self.m
+        region, cell = m.of_region, m.read_cells
+        back, sm = 2 * self.size, self.sm[m.reader]
+        tick = 2 * self.index[m.reader] + 1
         # Reads before the next write.
         pair, next_writer = unique_pairs(2 * region + self.wraps[cell], self.successor[cell])
-        least = group(np.minimum, self.order, next_writer, pair, 2 * self.regions.shape[1])
+        least = group(np.minimum, self.order, next_writer, pair, 2 * m.regions.shape[1])
         for wrap in (0, 1):
-            known = least[2 * self.region + wrap, sm] + back[sm] * (wrap - self.previous)
+            known = least[2 * m.region + wrap, sm] + back[sm] * (wrap - m.previous)
             require((known >= tick).all(), "a write may come before a read of what it replaces")
         # Writes before the next write.
-        w, following = self.writer[self.written], self.successor[self.written]
+        w, following = self.writer[m.written], self.successor[m.written]
         # A read that happens whenever the write does has seen it in memory, unless it is a plain
         # read of the writer's own SM.
-        count = len(self.polled)
+        count = len(m.polled)
         earliest, low, high, landed = (np.full(count, x) for x in (-LOW, -LOW, LOW, LOW))
-        np.minimum.at(earliest, self.region, self.reads_since)
-        best = (self.reads_since == earliest[self.region]) & (self.previous == 0)
-        np.minimum.at(low, self.region[best], sm[best])
-        np.maximum.at(high, self.region[best], sm[best])
-        np.maximum.at(landed, self.region[best], self.landed[self.reader[best]])
+        np.minimum.at(earliest, m.region, m.reads_since)
+        best = (m.reads_since == earliest[m.region]) & (m.previous == 0)
+        np.minimum.at(low, m.region[best], sm[best])
+        np.maximum.at(high, m.region[best], sm[best])
+        np.maximum.at(landed, m.region[best], self.landed[m.reader[best]])
         by = self.sm[self.writer[cell]]
-        proof = self.polled[region] | (low[region] < by) | (high[region] > by)
+        proof = m.polled[region] | (low[region] < by) | (high[region] > by)
         proof |= 2 * self.index[self.writer[cell]] + 2 <= landed[region]
         seen = np.zeros(len(self.writer), dtype=bool)
         seen[cell[proof & (earliest[region] <= self.since[cell])]] = True
-        known = self.visible[following, self.sm[w]] + back[self.sm[w]] * self.wraps[self.written]
-        safe = (self.sm[w] == self.sm[following]) | seen[self.written]
+        known = self.visible[following, self.sm[w]] + back[self.sm[w]] * self.wraps[m.written]
+        safe = (self.sm[w] == self.sm[following]) | seen[m.written]
         safe |= known >= 2 * self.index[w] + 2
         require(safe.all(), "a write may come before the write of what it replaces")
         # Writes before reads, unless reads poll; an SM knows itself.
-        polled = self.polled
+        polled = m.polled
         of, writer = unique_pairs(region[~polled[region]], self.writer[cell[~polled[region]]])
         needed = np.full((len(polled), len(self.size)), LOW)
         np.maximum.at(needed, (of, self.sm[writer]), 2 * self.index[writer] + 2)
         for old in (0, 1):
-            use = np.flatnonzero(~polled[self.region] & (self.previous == old))
-            use = use[np.argsort(self.region[use], kind="stable")]
-            at, mine = self.region[use], self.reader[use]
+            use = np.flatnonzero(~polled[m.region] & (m.previous == old))
+            use = use[np.argsort(m.region[use], kind="stable")]
+            at, mine = m.region[use], m.reader[use]
             least = group(np.minimum, self.visible, mine, at, len(polled)) + old * back
             require((least >= needed).all(), "a read may come before its write")
 

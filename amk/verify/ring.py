@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from amk.ir.capacity import SHARED_BYTES
 from amk.ir.kernels import Gemv
 from amk.ir.program import DTYPES, SLOT_ROWS, Declarations, Ring
 from amk.verify.violation import Violation
 
-SHARED_BYTES = 227 * 1024
-"""Shared memory of a block on the largest target; smaller targets are checked when code is
-generated for them."""
 COLUMN_STEP = 16
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from amk.ir.capacity import MIN_STEPS, SHARED_BYTES
 from amk.ir.kernels import KERNELS
 from amk.ir.program import SLOT_ROWS
 from amk.mlir import make_context, parse_module, print_module
 from amk.universe import DIALECTS
-from amk.verify.ring import COLUMN_STEP, SHARED_BYTES
-from amk.verify.structure import MIN_STEPS
+from amk.verify.ring import COLUMN_STEP
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "IR_SPEC.md").read_text()
@@ -30,7 +30,7 @@ DEFINITIONS = "HO"
 def cited_ids() -> dict[str, str]:
     """Constraint ids in the messages of verifiers: the id, and a file that cites it."""
     found: dict[str, str] = {}
-    for folder in ("dialects", "verify", "passes"):
+    for folder in ("ir", "dialects", "verify", "passes"):
         for path in sorted((ROOT / "amk" / folder).glob("*.py")):
             for text in literals(path):
                 match = re.fullmatch(r"([A-Z]\d)|.* \(([A-Z]\d)\)", text, re.S)

@@ -1,0 +1,27 @@
+"""How much of a machine a program takes, and how long its 32-bit words last."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from amk.ir.kernels import Gemv
+from amk.ir.program import DTYPES, SLOT_ROWS, Program
+
+MIN_STEPS = 1 << 17
+"""Steps that a program must be able to run before its host has to zero epochs and counters."""
+SHARED_BYTES = 227 * 1024
+"""Shared memory of a block on the largest target; smaller targets are checked when code is
+generated for them."""
+
+
+def capacities(p: Program) -> dict[str, int]:
+    """Bytes of the ring, and steps until the first counter or epoch exceeds 32 bits."""
+    arrivals = Counter[int]()
+    for s in (s for queue in p.queues for run in queue for s in run.signals):
+        arrivals[s.counter] += s.amount
+    per_step = [b.uses for b in p.buffers.values()]
+    widths = [DTYPES[w.dtype] for k in p.kernels.values() if isinstance(k, Gemv)
+              if (w := p.weight(k.weight))]  # fmt: skip
+    r = p.ring
+    ring = r.slots * SLOT_ROWS * r.columns * max(widths, default=0) if r else 0
+    return {"ring_bytes": ring, "steps": (1 << 32) // max([1, *per_step, *arrivals.values()])}
