@@ -63,7 +63,7 @@ class Outcome:
 
 def sample(number: int, count: int, seed: int) -> Sample:
     """Program `number` of a corpus of `count`: named cases, then a tenth of real lowerings (all of
-    them if there is room) and random programs, a tenth of free ones, then mutants of lowerings and
+    them if there is room) and random programs, a twentieth of free ones, then mutants of lowerings and
     random programs, class after class."""
     rng = Random(f"{seed}/{number}")
     named, reals = min(len(NAMED), count), min(len(RECIPES), count // 10)
@@ -73,9 +73,9 @@ def sample(number: int, count: int, seed: int) -> Sample:
     if number < named + reals:
         r = RECIPES[(number - named) * len(RECIPES) // reals]
         return Sample(REAL, str(r), lower(r))
-    if number < named + max(reals, count // 10):
+    if number < named + max(reals, count // 20):
         return Sample(RANDOM, f"{seed}/{number}", random_program(rng))
-    if number < named + max(reals, count // 10) + count // 10:
+    if number < named + max(reals, count // 20) + count // 20:
         return Sample(FREE, f"{seed}/{number}", free_program(rng))
     kind = list(MUTANTS)[number % len(MUTANTS)]
     for _ in range(TRIES):
