@@ -52,7 +52,8 @@ def tests() -> dict[str, Any]:
 
 
 def checker(tool: str) -> dict[str, Any]:
-    """Runs small.py under a tool of compute-sanitizer: its summary, and status of the program."""
+    """Runs small.py under a tool of compute-sanitizer: its summary, the status of the script, and
+    how many of its programs came to their end."""
     command = ["compute-sanitizer", "--tool", tool]
     command += ["--report-api-errors", "no"] if tool == "memcheck" else []
     command += ["python", "benchmarks/small.py"]
@@ -72,6 +73,7 @@ def checker(tool: str) -> dict[str, Any]:
         "command": " ".join(command),
         "summary": summary[0] if summary else "none",
         "status": done.returncode,
+        "programs": len(re.findall(r"^[a-z, ]+: \[\d+, \d+, \d+\]$", done.stdout, re.M)),
         "seconds": round(perf_counter() - began, 1),
     }
     if tool == "racecheck":

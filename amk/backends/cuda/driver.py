@@ -13,6 +13,14 @@ from typing import Any
 from amk.errors import AmkError
 
 
+class CudaError(AmkError):
+    """A call of cuda-bindings failed; `code` is CUDA's number for why."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 def pycuda() -> Any:
     """`pycuda.driver`, initialized. Raises AmkError without PyCUDA or without a GPU."""
     try:
@@ -38,10 +46,10 @@ def bindings() -> Any:
 
 
 def check(result: tuple[Any, ...]) -> Any:
-    """The value of a cuda-bindings call; AmkError when it failed."""
+    """The value of a cuda-bindings call; CudaError when it failed."""
     code, *values = result
     if int(code) != 0:
         name = bindings().cuGetErrorString(code)[1]
         text = name.decode() if isinstance(name, bytes) else str(name)
-        raise AmkError(f"CUDA call failed: {text} ({code!s})")
+        raise CudaError(int(code), f"CUDA call failed: {text} ({code!s})")
     return values[0] if len(values) == 1 else values

@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from amk.backends.cuda.driver import bindings, check, pycuda
+from amk.backends.cuda.driver import CudaError, bindings, check, pycuda
 from amk.backends.cuda.emit import Emitted, chooses, emit
 from amk.backends.cuda.layout import Layout, max_rows
 from amk.backends.cuda.nvcc import compile_cubin
@@ -206,11 +206,15 @@ class Session:
 
     def _load(self, path: Path) -> None:
         cuda = self.cuda
-        loaded = cuda.cuLibraryLoadFromFile(str(path).encode(), [], [], 0, [], [], 0)
-        if int(loaded[0]) in UNLOADABLE:
-            raise AmkError(unloadable(path, self.target, self.driver.get_driver_version()))
-        self.library = check(loaded)
-        self.kernel = self._function("amk_kernel")
+        try:
+            loaded = cuda.cuLibraryLoadFromFile(str(path).encode(), [], [], 0, [], [], 0)
+            self.library = check(loaded)
+            self.kernel = self._function("amk_kernel")
+        except CudaError as error:
+            if error.code not in UNLOADABLE:
+                raise
+            version = self.driver.get_driver_version()
+            raise AmkError(unloadable(path, self.target, version)) from error
         maximum = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         check(cuda.cuFuncSetAttribute(self.kernel, maximum, self.emitted.shared))
 
@@ -453,6 +457,7 @@ class Session:
             allocation.free()
         self.taken.clear()
         self.shown: Any = None
+        self.events: Any = None
         if self.library is not None:
             check(self.cuda.cuLibraryUnload(self.library))
             self.library = None
