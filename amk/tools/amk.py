@@ -122,6 +122,10 @@ def compile(
         ),
     ] = None,
     sync: SyncOption = Sync.flags,
+    sampling: Annotated[
+        bool,
+        typer.Option("--sampling", help="Draw tokens as a launch says, not only the likeliest."),
+    ] = False,
     dump_ir: Annotated[
         bool, typer.Option("--dump-ir", help="Write the IR of each of the four levels.")
     ] = False,
@@ -142,6 +146,7 @@ def compile(
             dtype=dtype.value,
             max_context=max_context,
             sync=sync.value,
+            sampling=sampling,
             dump_ir=dump_ir,
         )
         finish(out, report, json, lambda console: show(report, console))

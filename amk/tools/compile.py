@@ -24,6 +24,7 @@ def compile_to(
     dtype: str,
     max_context: int | None,
     sync: str,
+    sampling: bool,
     dump_ir: bool,
 ) -> Result:
     """Compile and write everything to `output`, or nothing. Returns what `report.json` says."""
@@ -40,6 +41,7 @@ def compile_to(
                 max_context=max_context,
                 arch=arch,
                 sync=sync,
+                sampling=sampling,
                 started=step.describe,
             )
         with steps.step("writing, and compiling the kernel where nvcc is"):

@@ -100,6 +100,13 @@ class TestResults:
         again = run("amk-opt", file)
         assert again.stdout == file.read_text()
 
+    def test_compile_for_drawn_tokens(self, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        result("amk", "compile", TINY, "-o", out, "--sampling", "--dump-ir", *ON_4_SMS)
+        assert "sample n 256 x @logits" in (out / "30-vm.mlir").read_text()
+        assert result("amk", "check-certificate", out / "30-vm.mlir", out / "certificate.json")
+        assert "struct Sample" in (out / "kernel.cu").read_text()
+
     def test_an_unsafe_program_is_rejected_with_the_place(
         self, compiled: Path, tmp_path: Path
     ) -> None:
