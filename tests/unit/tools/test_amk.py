@@ -244,6 +244,51 @@ class TestBadModels:
             assert message in said
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"architectures": None}, "config field 'architectures' is missing"),
+            ({"head_dim": 0}, "config field 'head_dim' = 0 must be a positive integer"),
+            (
+                {
+                    "model_type": "mistral",
+                    "architectures": ["MistralForCausalLM"],
+                    "sliding_window": 0,
+                },
+                "config field 'sliding_window' = 0 must be a positive integer",
+            ),
+        ],
+    )
+    def test_sizes_of_nothing(
+        self, folder: Path, tmp_path: Path, changes: dict[str, Any], message: str
+    ) -> None:
+        (folder / "config.json").write_text(json.dumps(preset("tiny") | changes))
+        assert message in refusal("amk", "compile", folder, "-o", tmp_path / "out")
+
+    def test_folders_that_are_no_models(self, folder: Path, tmp_path: Path) -> None:
+        file, out = folder / "model.safetensors", tmp_path / "out"
+        tensors = load_file(file)
+
+        def compiled() -> str:
+            return refusal("amk", "compile", folder, "-o", out)
+
+        bad = np.full(64, np.nan, np.float32)
+        save_file(tensors | {"model.norm.weight": bad}, file)
+        said = refusal(
+            "amk", "generate", folder, "--prompt-ids", "1", "--max-tokens", "1", *ON_4_SMS
+        )
+        assert "tensor 'model.norm.weight' in" in said and "holds NaN" in said
+        index = {"weight_map": dict.fromkeys(tensors, "model-00001-of-00002.safetensors")}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        file.unlink()
+        assert "model-00001-of-00002.safetensors' does not exist" in compiled()
+        (folder / "model.safetensors.index.json").unlink()
+        (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
+        assert "is a pickle, which can run code and is not read" in compiled()
+        (folder / "adapter_config.json").write_text("{}")
+        assert "holds an adapter, not a model" in compiled()
+        assert not out.exists()
+
     def test_gguf(self, tmp_path: Path) -> None:
         file = tmp_path / "damaged.gguf"
         for content in (b"", b"GGUF", b"GGUF" + bytes(60), b"junk" * 100):
