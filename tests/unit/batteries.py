@@ -421,6 +421,7 @@ def battery(cases: list[Case], dtype: str = "f32", sync: str = "flagged", sms: i
     b = Builder(Tiny(dtype=dtype, sync=sync, sms=sms), "battery")
     b.program.tensors = tensors(cases, dtype)
     b.program.ropes = {name: RopeTable(name, t) for c in cases for name, t in c.ropes.items()}
+    b.program.caches["rows"] = KvCache("rows", ROWS, 1, 8, dtype)  # how far positions go
     b.shared("x", WIDTH, dtype)
     length = sum(case.n + case.extra for case in cases)
     b.shared("y", length)
