@@ -219,6 +219,7 @@ def attention(k: Attention, lo: int, hi: int, mem: Memory) -> None:
         if mem.pos < s * k.chunk:
             continue
         q = mem.read(k.q, g * width, (g + 1) * width).reshape(k.group, k.head_dim)
+        q = prepared(k, q, k.q_norm, mem)
         keys, values = attended(k, g, s, mem)
         scores = capped(np.float32(k.scale) * (q @ keys.T), k.softcap)
         top = scores.max(axis=1, initial=NEVER)
@@ -246,6 +247,23 @@ def attention(k: Attention, lo: int, hi: int, mem: Memory) -> None:
         mem.write(ref, at, at + value.size, value)
 
 
+def prepared(k: Attention, heads: F32, norm: str | None, mem: Memory) -> F32:
+    """Heads [n, head_dim] of q or k, normalized and rotated if the kernel does that."""
+    if norm:
+        weight = mem.weight(norm, 0, k.head_dim)
+        heads = np.stack([normalize(head, weight, k.eps) for head in heads])
+    if k.rope:
+        cos, sin = mem.lookup(k.rope, mem.pos)
+        rotary = k.rotary or k.head_dim
+        even, odd = heads[:, 0:rotary:2], heads[:, 1:rotary:2]
+        heads = heads.copy()
+        heads[:, 0:rotary:2], heads[:, 1:rotary:2] = (
+            even * cos - odd * sin,
+            odd * cos + even * sin,
+        )
+    return heads
+
+
 def attended(k: Attention, head: int, split: int, mem: Memory) -> tuple[F32, F32]:
     """Keys and values of one tile; a row that the tile appends does not come from the cache."""
     owner = (mem.pos // k.chunk) % k.splits == split if k.splits > 1 else True
@@ -254,6 +272,7 @@ def attended(k: Attention, head: int, split: int, mem: Memory) -> tuple[F32, F32
     at = head * k.head_dim
     new_k = mem.read(k.k, at, at + k.head_dim)
     new_v = mem.read(k.v, at, at + k.head_dim)
+    new_k = prepared(k, new_k[None], k.k_norm, mem)[0]
     keys, values = mem.cached(k.cache, head, rows_of_split(k, split, mem.pos, mem.pos))
     if not owner:
         return keys, values

@@ -124,7 +124,8 @@ def declared(accesses: Iterable[AnyAccess], pos: int) -> Ranges:
                 key = write_key(a.buffer, a.use)
                 note(key if a.write else read_key(a.buffer, a.use, a.previous), a.lo, a.hi)
         elif isinstance(a, WeightAccess):
-            note((CHOSEN if a.by_data else "weight", a.weight), a.lo, a.hi)
+            if pos >= a.since:
+                note((CHOSEN if a.by_data else "weight", a.weight), a.lo, a.hi)
         else:
             for head in range(a.lo, a.hi):
                 kind = "cache write" if a.write else "cache read"

@@ -80,6 +80,8 @@ class WeightAccess(NamedTuple):
     """Fetched through the shared-memory ring, ahead of every wait."""
     by_data: bool = False
     """Which of these rows are read is decided by data: any of them may be, whatever the step."""
+    since: int = 0
+    """Position from which on they are read."""
 
 
 AnyAccess = Access | CacheAccess | WeightAccess
@@ -306,6 +308,10 @@ class Attention(Kernel):
     window   only rows above pos - window count; a split without such a row leaves a sum of 0
     softcap  a score s counts as softcap * tanh(s / softcap)
     sinks    query head h has one more score, sinks[h], of a row of zeros
+    q_norm   first every head of q is normalized: q * q_norm / sqrt(mean(q^2) + eps); and the row of
+    k that is appended, alike, with k_norm
+    rope     next both are rotated in pairs (2i, 2i+1) by the step's position; of each head the
+    first `rotary` elements, all if 0
     """
 
     mnemonic: ClassVar[str] = "attention"
@@ -324,6 +330,11 @@ class Attention(Kernel):
     window: int = 0
     softcap: float = 0.0
     sinks: Weight | None = None
+    q_norm: Weight | None = None
+    k_norm: Weight | None = None
+    eps: float = 0.0
+    rope: Weight | None = None
+    rotary: int = 0
 
     positive: ClassVar[tuple[str, ...]] = ("heads", "kv_heads", "head_dim", "splits")
 
@@ -336,6 +347,14 @@ class Attention(Kernel):
         if self.splits > 1 and (self.part is None or self.chunk <= 0):
             yield f"{self.splits} splits need 'part' and a positive 'chunk'"
         yield from _not_negative("softcap", self.softcap)
+        if (self.q_norm is None) != (self.k_norm is None):
+            yield "q_norm and k_norm are given together or not at all"
+        if (self.q_norm or self.rope) and not self.k:
+            yield "norms and rope need 'k' and 'v': rows of the cache have been through them"
+        if self.rope:
+            yield from _rotary(self.head_dim, self.rotary)
+        elif self.rotary:
+            yield "rotary needs 'rope'"
 
     @property
     def grid(self) -> int:
@@ -358,6 +377,9 @@ class Attention(Kernel):
         for tile in range(lo, hi):
             g, s = divmod(tile, self.splits)
             since = s * self.chunk
+            for norm in (self.q_norm, self.k_norm):
+                if norm:
+                    yield WeightAccess(norm, 0, self.head_dim, False, since=since)
             yield _read(self.q, g * width, (g + 1) * width, since)
             for ref in (self.k, self.v):
                 if ref:

@@ -137,15 +137,19 @@ def _shapes(p: Declarations, kernel: Kernel) -> Iterator[Fault]:
             if (c.heads, c.head_dim) != (kernel.kv_heads, kernel.head_dim):
                 need = f"{kernel.kv_heads} heads of {kernel.head_dim}"
                 yield Fault("E2", f"needs {need}, @{c.name} has {c.heads} of {c.head_dim}")
-            if isinstance(kernel, Attention) and kernel.sinks:
-                expected[kernel.sinks] = (kernel.heads,)
+            if isinstance(kernel, Attention):
+                if kernel.sinks:
+                    expected[kernel.sinks] = (kernel.heads,)
+                norms = (kernel.q_norm, kernel.k_norm)
+                expected |= {norm: (kernel.head_dim,) for norm in norms if norm}
+                rotated = kernel.rotary or kernel.head_dim
         case _:
             pass
     for name, shape in expected.items():
         found = p.weight(name)
         if found and found.shape != shape:
             yield Fault("E2", f"needs @{name} of shape {_x(shape)}, declared as {_x(found.shape)}")
-    if rotated is not None and isinstance(kernel, Gemv | Rope) and kernel.rope:
+    if rotated is not None and isinstance(kernel, Gemv | Rope | Attention) and kernel.rope:
         table = p.ropes[kernel.rope]
         if 2 * len(table.inv_freq) != rotated:
             what = f"rotates {rotated} elements of a head"

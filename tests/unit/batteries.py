@@ -65,6 +65,8 @@ class Case:
     """Elements of y behind the n that it leaves too."""
     residual: int = 0
     """Elements of a copy of x in fp32 on its SM, and of another that it leaves there."""
+    rounds: bool = False
+    """Something is rounded on the way, to the type of a cache."""
     first: Callable[[Ref], Kernel] | None = None
     """A kernel that must run before."""
 
@@ -292,6 +294,8 @@ class Heads:
     softcap: float = 0.0
     sinks: bool = False
     append: bool = True
+    norms: bool = False
+    rotary: int = 0
 
 
 def attention_case(h: Heads) -> Case:
@@ -299,6 +303,8 @@ def attention_case(h: Heads) -> Case:
     scale, part, sinks = h.head_dim**-0.5, f"{name}.part", f"{name}.sinks"
     q_rows, kv_rows = h.heads * h.head_dim, h.kv_heads * h.head_dim
     cache = Cache(f"{name}.kv")
+    q_norm, k_norm, table = f"{name}.q.norm", f"{name}.k.norm", f"{name}.table"
+    turned = inverse_frequencies(h.rotary)
 
     def kv(x: Ref) -> tuple[Ref, Ref]:
         k = replace(x, offset=x.offset + q_rows)
@@ -310,6 +316,8 @@ def attention_case(h: Heads) -> Case:
             h.heads, h.kv_heads, h.head_dim, x, y, cache, scale, k, v, h.splits, h.chunk,
             Ref(part) if h.splits > 1 else None, h.window, h.softcap,
             Weight(sinks) if h.sinks else None,
+            *((Weight(q_norm), Weight(k_norm), 1e-3) if h.norms else (None, None, 0.0)),
+            *((Weight(table), h.rotary % h.head_dim) if h.rotary else (None, 0)),
         )  # fmt: skip
 
     def want(xs: F64, get: Get) -> F64:
@@ -317,6 +325,15 @@ def attention_case(h: Heads) -> Case:
         rows = xs[-h.window :] if h.window else xs
         k, v = rows[:, q_rows:][:, :kv_rows], rows[:, q_rows + kv_rows :][:, :kv_rows]
         k, v = (a.reshape(len(rows), h.kv_heads, h.head_dim) for a in (k, v))
+        if h.norms:
+            q, k = (
+                a / np.sqrt((a**2).mean(-1, keepdims=True) + 1e-3) * get(norm)
+                for a, norm in ((q, q_norm), (k, k_norm))
+            )
+        if h.rotary:
+            first = len(xs) - len(rows)
+            k = np.stack([rotated(a, first + i, turned, True) for i, a in enumerate(k)])
+            q = np.stack([rotated(a, len(xs) - 1, turned, True) for a in q])
         scores = capped(np.einsum("ghd,rgd->ghr", q, k) * scale, h.softcap)
         if h.sinks:
             last = get(sinks).reshape(h.kv_heads, -1, 1)
@@ -328,8 +345,11 @@ def attention_case(h: Heads) -> Case:
     size = h.heads // h.kv_heads * (h.head_dim + 2)
     return Case(
         name, q_rows, make, want,
-        {sinks: (h.heads,)} if h.sinks else {},
+        ({sinks: (h.heads,)} if h.sinks else {})
+        | ({q_norm: (h.head_dim,), k_norm: (h.head_dim,)} if h.norms else {}),
+        {table: turned} if h.rotary else {},
         cache=(h.kv_heads, h.head_dim),
+        rounds=h.norms or h.rotary > 0,
         scratch={part: h.kv_heads * (h.splits - 1) * size} if h.splits > 1 else {},
         first=None if h.append else lambda x: Append(h.kv_heads, h.head_dim, *kv(x), cache),
     )  # fmt: skip
@@ -371,6 +391,23 @@ def scores() -> list[Case]:
     return [attention_case(h) for h in shapes]
 
 
+def norms_of_heads() -> list[Case]:
+    shapes = [
+        Heads(norms=True),
+        Heads(rotary=8, window=4),
+        Heads(heads=8, head_dim=128, norms=True, rotary=128, splits=3, chunk=2),
+    ]
+    return [attention_case(h) for h in shapes]
+
+
+def norms_of_odd_heads() -> list[Case]:
+    shapes = [
+        Heads(heads=3, kv_heads=1, head_dim=80, norms=True, rotary=20),
+        Heads(heads=1, kv_heads=1, head_dim=256, norms=True, rotary=256, window=5, softcap=2.0),
+    ]
+    return [attention_case(h) for h in shapes]
+
+
 def heads(*shapes: tuple[int, int, int]) -> list[Case]:
     """Query heads of a KV head, KV heads, and elements of a head."""
     return [
@@ -389,6 +426,8 @@ BATTERIES: dict[str, list[Case]] = {
         "windows": windows(),
         "windows of splits": windows_of_splits(),
         "scores": scores(),
+        "norms of heads": norms_of_heads(),
+        "norms of odd heads": norms_of_odd_heads(),
         "heads of 64": heads((1, 2, 64), (5, 1, 64), (6, 2, 64)),
         "heads of 80 and 96": heads((2, 1, 80), (3, 1, 96)),
         "heads of 128 and 256": heads((4, 2, 128), (7, 1, 128), (8, 1, 256), (1, 1, 256)),

@@ -351,6 +351,10 @@ class Coder:
             ("int WINDOW", str(k.window)),
             ("float SOFTCAP", number(k.softcap)),
             ("bool SINKS", boolean(k.sinks is not None)),
+            ("bool NORMS", boolean(k.q_norm is not None)),
+            ("float EPS", number(k.eps)),
+            ("int ROTARY", str((k.rotary or k.head_dim) if k.rope else 0)),
+            ("int ROPE_AT", str(self.rope_at(k.rope))),
         )
         types = (
             ("Cache", CTYPES[cache.dtype]),
@@ -359,6 +363,8 @@ class Coder:
             ("Out", self.operand(k.out)),
             ("Part", self.operand(k.part)),
             ("Sinks", self.weight_type(k.sinks)),
+            ("QNorm", self.weight_type(k.q_norm)),
+            ("KNorm", self.weight_type(k.k_norm)),
         )
         record = [
             *self.place(k.q),
@@ -368,6 +374,8 @@ class Coder:
             *self.place(k.part),
             self.layout.caches.regions[k.cache].at // 16,
             self.table(k.sinks),
+            self.table(k.q_norm),
+            self.table(k.k_norm),
         ]
         width = k.group * k.head_dim
         stage = KV_BUFFERS * KV_BYTES

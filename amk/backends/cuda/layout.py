@@ -127,7 +127,7 @@ def tables(kernel: Kernel) -> list[str]:
     if isinstance(kernel, Norm):
         return list(kernel.vectors())
     if isinstance(kernel, Attention):
-        return [kernel.sinks] if kernel.sinks else []
+        return [w for w in (kernel.sinks, kernel.q_norm, kernel.k_norm) if w]
     if isinstance(kernel, Embed):
         return [kernel.table]
     if isinstance(kernel, MoeGateUp):

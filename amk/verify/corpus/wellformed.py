@@ -144,6 +144,8 @@ def _operands(p: Program, k: Kernel) -> Iterator[str]:
         case Attention():
             refs = [(k.q, real), (k.k, real), (k.v, real), (k.out, real), (k.part, ("f32",))]
             shapes = [(k.sinks, (k.heads,))]
+            shapes += [(name, (k.head_dim,)) for name in (k.q_norm, k.k_norm)]
+            tables = [(k.rope, k.rotary or k.head_dim)]
         case Append():
             refs = [(k.k, real), (k.v, real)]
         case RmsNorm() | LayerNorm():

@@ -26,7 +26,8 @@ def test_every_step_leaves_what_the_definition_says(name: str, dtype: str) -> No
         want = definition(cases, get, IDS[: pos + 1])
         for case, got, expected in zip(cases, found, want, strict=True):
             error = np.linalg.norm(got - expected) / np.linalg.norm(expected)
-            assert error < 3e-6, (case.name, pos, error)
+            limit = 1e-2 if case.rounds and dtype == "bf16" else 3e-6
+            assert error < limit, (case.name, pos, error)
 
 
 @pytest.mark.parametrize("sync", ["flagged", "counters"])

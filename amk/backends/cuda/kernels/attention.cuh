@@ -12,7 +12,7 @@
 // asynchronous). Partial results are polled by split 0. All reads of the tile precede a barrier that precedes every
 // publication.
 
-enum AttentionField { A_Q = 1, A_Q_USE, A_OUT, A_OUT_USE, A_K, A_K_USE, A_V, A_V_USE, A_PART, A_PART_USE, A_CACHE, A_SINKS };
+enum AttentionField { A_Q = 1, A_Q_USE, A_OUT, A_OUT_USE, A_K, A_K_USE, A_V, A_V_USE, A_PART, A_PART_USE, A_CACHE, A_SINKS, A_Q_NORM, A_K_NORM };
 
 /// 8 elements of a cache row as loaded.
 template <class T>
@@ -129,10 +129,47 @@ struct Attention {
     for (int j = 0; j < 8; j++) f[j] = u[i + j / U][j % U];
   }
 
+  /// 8 elements of a norm's weight, from element d of a head; 0 where the head has none.
+  template <class W>
+  static __device__ __forceinline__ void load_norm(const Cta& c, u32 at, int d, float (&w)[8]) {
+#pragma unroll
+    for (int i = 0; i < 8; i++) w[i] = 0.f;
+    if (d < HD) load_fixed(reinterpret_cast<const W*>(c.a.fixed + (u64)at * 16), d, w);
+  }
+
+  /// Normalizes a head, 8 elements a lane, from element d on.
+  static __device__ __forceinline__ void normalize(float (&x)[8], const float (&w)[8]) {
+    float z = 0.f;
+#pragma unroll
+    for (int i = 0; i < 8; i++) z = fmaf(x[i], x[i], z);
+#pragma unroll
+    for (int o = LANES / 2; o > 0; o >>= 1) z += __shfl_xor_sync(ALL, z, o);
+    const float scale = rsqrtf(z / HD + P::EPS);
+#pragma unroll
+    for (int i = 0; i < 8; i++) x[i] *= scale * w[i];
+  }
+
+  /// Rotates pairs of neighbors by the step's position.
+  static __device__ __forceinline__ void rotate(float (&x)[8], int d) {
+    const float2* table = reinterpret_cast<const float2*>(smem + ROPES + P::ROPE_AT) + d / 2;
+#pragma unroll
+    for (int i = 0; i < 8; i += 2) {
+      if (d + i >= P::ROTARY) continue;
+      const float2 cs = table[i / 2];
+      const float y = x[i + 1];
+      x[i + 1] = y * cs.x + x[i] * cs.y;
+      x[i] = x[i] * cs.x - y * cs.y;
+    }
+  }
+
   /// 8 elements of q from element eq, and, where `fresh`, of k and v from element ek.
   static __device__ __forceinline__ void inputs(const Cta& c, const View<Q>& q, const View<K>& k, const View<K>& v, bool here,
-                                                bool fresh, int eq, int ek, float (&fq)[8], Row<T>& rk, Row<T>& rv) {
-    float uq[QU][Q::UNIT], f[8];
+                                                bool fresh, int eq, int ek, int d, float (&fq)[8], Row<T>& rk, Row<T>& rv) {
+    float uq[QU][Q::UNIT], f[8], wq[8], wk[8];
+    if constexpr (P::NORMS) {
+      load_norm<typename P::QNorm>(c, c.field(A_Q_NORM), d, wq);
+      load_norm<typename P::KNorm>(c, c.field(A_K_NORM), d, wk);
+    }
     if constexpr (P::APPEND) {
       float uk[KU][K::UNIT], uv[KU][K::UNIT];
       if constexpr (Q::SPACE == FLAGGED && K::SPACE == FLAGGED) {
@@ -154,6 +191,8 @@ struct Attention {
         fetch<K, KU>(c, v, uv, [&](int i) { return fresh ? ek + i * K::UNIT : -1; });
       }
       eight(uk, 0, f);
+      if constexpr (P::NORMS) normalize(f, wk);
+      if constexpr (P::ROTARY > 0) rotate(f, d);
       rk.set(f);
       eight(uv, 0, f);
       rv.set(f);
@@ -161,6 +200,8 @@ struct Attention {
       fetch<Q, QU>(c, q, uq, [&](int i) { return here ? eq + i * Q::UNIT : -1; });
     }
     eight(uq, 0, fq);
+    if constexpr (P::NORMS) normalize(fq, wq);
+    if constexpr (P::ROTARY > 0) rotate(fq, d);
   }
 
   /// By the finishers, an instruction ahead: the tile's rows to L2, where loads find them sooner than in DRAM.
@@ -240,7 +281,7 @@ struct Attention {
           float q[8], m = NEVER, l = 0.f, acc[8] = {};
           {
             Row<T> k_new, v_new;
-            inputs(c, qv, kv, vv, here && busy, fresh && busy, (g * G + head) * HD + d, g * HD + d, q, k_new, v_new);
+            inputs(c, qv, kv, vv, here && busy, fresh && busy, (g * G + head) * HD + d, g * HD + d, d, q, k_new, v_new);
             AMK_FRESH(c);
 #pragma unroll
             for (int i = 0; i < 8; i++) q[i] *= Q_SCALE;
