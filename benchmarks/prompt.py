@@ -87,13 +87,14 @@ def main() -> None:
         "command": " ".join(["python benchmarks/prompt.py", *sys.argv[1:]]),
         "device": gpu(),
     }
-    found = about | {"results": [measure(name) for name in sys.argv[1:]]}
+    results = [measure(name) for name in sys.argv[1:]]
+    found: dict[str, Any] = about | {"results": results}
     folder = Path(os.environ.get("AMK_RESULTS", RESULTS))
     folder.mkdir(parents=True, exist_ok=True)
     device = re.sub(r"[^a-z0-9.]+", "-", about["device"].split(",")[0].lower())
     path = folder / f"{about['date'][:10]}-{device}-prompt.json"
     print(json.dumps(found))
-    if any(entry["verdict"] != "pass" for entry in found["results"]):
+    if any(entry["verdict"] != "pass" for entry in results):
         sys.exit("error: not kept, the logits behind the prompt differ")
     path.write_text(json.dumps(found, indent=2) + "\n")
 
