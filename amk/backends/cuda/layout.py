@@ -121,7 +121,7 @@ def gemvs(program: Program) -> dict[str, Gemv]:
 
 
 def tables(kernel: Kernel) -> list[str]:
-    """Immutable tensors that a kernel reads in place."""
+    """Immutable tensors that a kernel reads in place, matrices of experts left out."""
     if isinstance(kernel, Gemv):
         return [w for w in (kernel.norm, kernel.bias) if w]
     if isinstance(kernel, Norm):
@@ -131,10 +131,14 @@ def tables(kernel: Kernel) -> list[str]:
     if isinstance(kernel, Embed):
         return [kernel.table]
     if isinstance(kernel, MoeGateUp):
-        return [kernel.weight, *([kernel.norm] if kernel.norm else [])]
-    if isinstance(kernel, MoeDown):
-        return [kernel.weight]
+        return [kernel.norm] if kernel.norm else []
     return []
+
+
+def expert_matrices(program: Program) -> list[str]:
+    """Matrices of all experts of a layer, which are read in place too."""
+    kernels = program.kernels.values()
+    return [k.weight for k in kernels if isinstance(k, MoeGateUp | MoeDown)]
 
 
 def max_rows(program: Program) -> int:
@@ -174,13 +178,20 @@ def plan(program: Program) -> Layout:
             local.append(b.name)
     for c in program.caches.values():
         caches.add(c.name, 2 * c.rows * c.heads * c.head_dim * DTYPES[c.dtype])
+
+    def add_fixed(name: str) -> None:
+        if name not in fixed.regions:
+            t = weight(program, name)
+            fixed.add(name, int(np.prod(t.shape)) * DTYPES[t.dtype])
+
     for kernel in program.kernels.values():
         for name in tables(kernel):
-            if name not in fixed.regions:
-                t = weight(program, name)
-                fixed.add(name, int(np.prod(t.shape)) * DTYPES[t.dtype])
+            add_fixed(name)
     for r in program.ropes.values():
         fixed.add(r.name, max_rows(program) * len(r.inv_freq) * 8)
+    # last, because only their records count in ALIGN: all else must lie below 2^32 * 16 bytes
+    for name in expert_matrices(program):
+        add_fixed(name)
 
     layout = Layout(program, ring, streamed, words, caches, fixed, [], local)
     at = 0

@@ -21,7 +21,6 @@ from amk.frontends.hf.family import (
     ONLY,
     SLIDING,
     SQRT_HIDDEN,
-    ExpertFields,
     Family,
     Switch,
     all_sliding,
@@ -100,7 +99,7 @@ def _read(fields: Fields, family: Family, name: str) -> DecoderConfig:
         qkv_bias=_switch(fields, family.qkv_bias),
         o_bias=_switch(fields, family.o_bias),
         mlp_bias=_switch(fields, family.mlp_bias),
-        experts=_experts(fields, family.experts) if family.experts else None,
+        experts=_experts(fields, family),
         head_bias=_switch(fields, family.head_bias),
         bos=bos[0] if bos else None,
         eos=fields.token_ids("eos_token_id"),
@@ -172,10 +171,19 @@ def _switch(fields: Fields, switch: Switch) -> bool:
     return fields.flag(switch, False) if isinstance(switch, str) else switch
 
 
-def _experts(fields: Fields, names: ExpertFields) -> Experts:
-    count, choices = fields.size(names.count), fields.size(names.choices)
+def _experts(fields: Fields, family: Family) -> Experts | None:
+    names = family.experts
+    if names is None:
+        return None
+    if _activation(fields, family) != "silu":
+        raise fields.refuse(family.activation)
+    given = [name for name in (names.count, names.alias) if name in fields.values]
+    count = fields.size(given[0] if given else names.count)
+    if given and fields.size(given[-1]) != count:
+        raise fields.refuse(given[-1], f"contradicts '{given[0]}' = {count}")
+    choices = fields.size(names.choices)
     if choices > count:
-        raise fields.refuse(names.choices, f"must not exceed {names.count} {count}")
+        raise fields.refuse(names.choices, f"must not exceed the {count} experts")
     normalize = _switch(fields, names.normalize)
     return Experts(count, choices, fields.size(names.width), normalize)
 

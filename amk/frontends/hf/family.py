@@ -94,6 +94,8 @@ class ExpertFields:
     """Where the config of a family with mixtures of experts says what they are."""
 
     count: str
+    alias: str
+    """Another name of that field: transformers writes what it read under one of the two."""
     width: str
     """The field that gives the elements of one expert."""
     normalize: Switch

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from amk.backends.cuda.layout import Arena, gemvs, packings, plan, source_rows
+from amk.backends.cuda.layout import (
+    ALIGN,
+    Arena,
+    expert_matrices,
+    gemvs,
+    packings,
+    plan,
+    source_rows,
+)
 from amk.ir.kernels import Gemv
 from amk.ir.packs import materialize, round_to
 from amk.ir.program import DTYPES
@@ -27,6 +35,15 @@ def test_rows_of_a_pack_come_from_where_materialize_takes_them() -> None:
         want = materialize(pack, get)
         for source, made, own in source_rows(program, name):
             np.testing.assert_array_equal(round_to(get(source), pack.dtype)[own], want[made])
+
+
+def test_matrices_of_experts_lie_behind_all_else() -> None:
+    program = fused(Tiny(experts=4, choices=2))
+    layout = plan(program)
+    matrices = expert_matrices(program)
+    assert len(matrices) == 4
+    assert list(layout.fixed.regions)[-4:] == matrices
+    assert all(layout.fixed.regions[name].at % ALIGN == 0 for name in matrices)
 
 
 def test_streams_start_steps_with_the_first_warp() -> None:

@@ -17,10 +17,12 @@ import transformers
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.utils.exceptions import PassFailedException
 
+from amk.dialects.model import TopkOp
 from amk.frontends.hf.build import build_model
 from amk.frontends.hf.reference import reference_greedy, reference_logits
 from amk.frontends.hf.source import Model, open_model
 from amk.interpreters.load import load_interpreter
+from amk.interpreters.model import ModelInterpreter
 from amk.ir.packs import F32
 from amk.mlir import build_passes, make_context
 
@@ -92,3 +94,25 @@ def check_family(folder: Path, level: str, model_type: str, **changes: object) -
     assert (worst < TOLERANCE).all(), (int(worst.argmax()), float(worst.max()))
     assert interpreter.generate(ids, TOKENS) == reference_greedy(model, ids, TOKENS)
     return model
+
+
+def check_experts(folder: Path, level: str, model_type: str, **changes: object) -> Model:
+    """`check_family`, and that the sequence leads some layer to every expert."""
+    model = check_family(folder, level, model_type, **changes)
+    program = build_model(model.config, "fp32", POSITIONS)
+    used = experts_used(load_interpreter(program, model.weight), prompt(model))
+    assert model.config.experts and len(used) == model.config.layers
+    assert len(set[int]().union(*used)) == model.config.experts.count, used
+    return model
+
+
+def experts_used(decoder: object, ids: list[int]) -> list[set[int]]:
+    """The experts that each layer of a model program chooses along a sequence."""
+    assert isinstance(decoder, ModelInterpreter)
+    routers = [op for op in decoder.ops if isinstance(op, TopkOp)]
+    used: list[set[int]] = [set() for _ in routers]
+    for pos, token in enumerate(ids):
+        decoder.step(token, pos)
+        for router, seen in zip(routers, used, strict=True):
+            seen.update(decoder.values[router.ids].astype(int).tolist())
+    return used

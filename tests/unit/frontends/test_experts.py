@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from amk.dialects import model
 from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
 from amk.frontends.hf.config import parse_config
@@ -19,9 +18,9 @@ from amk.frontends.hf.random_weights import RandomWeights
 from amk.frontends.hf.reference import reference_greedy, reference_logits
 from amk.frontends.hf.source import Model, open_model
 from amk.interpreters.load import load_interpreter
-from amk.interpreters.model import ModelInterpreter
 from amk.ir.packs import F32
 from amk.mlir import build_passes, make_context
+from tests.unit.frontends.against import experts_used
 from tests.unit.frontends.conftest import hf_model
 
 TOKENS = np.random.default_rng(1).integers(0, 256, 56).tolist()
@@ -59,26 +58,12 @@ def test_every_level_computes_what_hugging_face_does(case: str, tmp_path: Path) 
     machine = load_interpreter(module, opened.weight)
     expected = reference_logits(opened, TOKENS)
     greedy = reference_greedy(opened, TOKENS[:5], 12)
-    used = experts_used(reference)
     for decoder in (reference, machine):
         close(decoder.logits(TOKENS), expected)
         assert decoder.generate(TOKENS[:5], 12) == greedy
+    used = experts_used(reference, TOKENS)
     assert opened.config.experts
-    assert all(len(ids) == opened.config.experts.count for ids in used.values())
-
-
-def experts_used(decoder: object) -> dict[object, set[int]]:
-    """The experts that each layer has used, filled while `decoder` runs."""
-    assert isinstance(decoder, ModelInterpreter)
-    used: dict[object, set[int]] = {}
-    run = decoder.topk
-
-    def topk(op: model.TopkOp) -> None:
-        run(op)
-        used.setdefault(op, set()).update(decoder.values[op.ids].astype(int).tolist())
-
-    decoder.topk = topk
-    return used
+    assert len(set[int]().union(*used)) == opened.config.experts.count, used
 
 
 def test_unfused_levels_too(tmp_path: Path) -> None:
@@ -96,6 +81,13 @@ def test_both_forms_are_one_model(tmp_path: Path) -> None:
     for name, info in one.tensors.items():
         assert other.tensors[name] == info
         np.testing.assert_array_equal(one.weight(name), other.weight(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"), [("mixtral-8x7b", 46.7), ("olmoe-1b-7b", 6.92), ("qwen3-30b-a3b", 30.53)]
+)
+def test_presets_have_the_published_size(name: str, billions: float) -> None:
+    assert abs(parse_config(preset(name)).parameters / 1e9 - billions) < 0.01
 
 
 def test_random_models_are_what_transformers_is_given() -> None:
@@ -164,10 +156,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"num_experts_per_tok": 9}, "'num_experts_per_tok' = 9 must not exceed"),
+            ({"num_experts_per_tok": 9}, "'num_experts_per_tok' = 9 must not exceed the 8 experts"),
             ({"num_experts_per_tok": 0}, "'num_experts_per_tok' = 0 must be a positive integer"),
             ({"num_local_experts": "8"}, "'num_local_experts' = \"8\" must be a positive"),
             ({"sliding_window": 0}, "'sliding_window' = 0 must be a positive integer"),
+            ({"num_experts": 7}, "'num_experts' = 7 contradicts 'num_local_experts' = 8"),
+            ({"hidden_act": "gelu"}, "'hidden_act' = \"gelu\" is not supported"),
             ({"shared_expert_intermediate_size": 8}, "'shared_expert_intermediate_size' = 8"),
         ],
     )

@@ -16,7 +16,7 @@ FAMILY = Family(
         "bos_token_id": 1,
         "eos_token_id": 2,
     },
-    experts=ExpertFields("num_local_experts", "intermediate_size", normalize=True),
+    experts=ExpertFields("num_local_experts", "num_experts", "intermediate_size", normalize=True),
     window=True,
     irrelevant=ROUTER_TRAINING,
 )
