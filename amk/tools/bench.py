@@ -159,6 +159,7 @@ def show(result: Result, console: Console) -> None:
         "us/token",
         "MB/token",
         "of the ceiling",
+        "predicted",
         "first token",
         "verdict",
     ):
@@ -175,8 +176,8 @@ def row(name: str, entry: Result) -> tuple[str, ...]:
     """One system at one context; a latency only where the verdict is a pass."""
     if entry["verdict"] != "pass":
         reason = str(entry["reason"]).replace("[", "\\[")
-        return (str(entry["context"]), name, "-", "-", "-", "-", f"FAIL: {reason}")
-    first = entry.get("time_to_first_token_us")
+        return (str(entry["context"]), name, "-", "-", "-", "-", "-", f"FAIL: {reason}")
+    first, predicted = entry.get("time_to_first_token_us"), entry.get("predicted_us_per_token")
     worst = max(entry["fidelity"]["logits_error"])
     return (
         str(entry["context"]),
@@ -184,6 +185,7 @@ def row(name: str, entry: Result) -> tuple[str, ...]:
         f"{entry['us_per_token']:.1f}",
         f"{entry['bytes_per_token'] / 1e6:.1f}",
         f"{100 * entry['roofline_fraction']:.1f} %",
+        f"{predicted:.1f}" if predicted else "",
         f"{first / 1e3:.1f} ms" if first else "",
         f"pass (logits within {worst:.1e})",
     )

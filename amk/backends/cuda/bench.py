@@ -23,7 +23,7 @@ from amk.backends.cuda.baselines import Reference, System, Timed, make_baseline
 from amk.backends.cuda.decoder import logits_buffer
 from amk.backends.cuda.fidelity import LIMITS, Fidelity
 from amk.backends.cuda.launch import Approve, Session
-from amk.backends.cuda.predict import F64, Costs, predict, streamed_bytes
+from amk.backends.cuda.predict import F64, Costs, predict, streamed_bytes, token_us
 from amk.errors import AmkError
 from amk.frontends.hf.decoder import DecoderConfig, tensor_shapes
 from amk.frontends.hf.random_weights import RandomWeights
@@ -246,6 +246,9 @@ class Bench:
                     entry["time_to_first_token_us"] = (
                         None if entry["reason"] else round(filled.microseconds, 1)
                     )
+                    middle = context + tokens // 2
+                    predicted = token_us(self.program, middle, self.ceiling)
+                    entry["predicted_us_per_token"] = round(predicted, 1)
                     results.append(entry)
                 else:
                     lists[name].append(entry)

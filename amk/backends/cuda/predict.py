@@ -63,6 +63,8 @@ def cached_bytes(program: Program, run: Run, pos: int) -> int:
             rows = np.arange(pos + 1)
             if a.chunk:
                 rows = rows[(rows // a.chunk) % a.splits == a.split]
+            if a.window:
+                rows = rows[rows > pos - a.window]
             size += 2 * len(rows) * (a.hi - a.lo) * c.head_dim * DTYPES[c.dtype]
     return size
 
@@ -72,6 +74,12 @@ def predict(program: Program, pos: int, steps: int, costs: Costs) -> F64:
     3], NaN behind the end of a queue. The first step is at position `pos`. Raises AmkError for a
     program that deadlocks."""
     return _Run(program, pos, steps, costs).run()
+
+
+def token_us(program: Program, pos: int, ceiling: float) -> float:
+    """Microseconds from one token to the next at position `pos`, if DRAM gives `ceiling` GB/s."""
+    ends = np.nanmax(predict(program, pos, 3, Costs(ceiling * 1e3))[..., 2], axis=(0, 2))
+    return float(ends[2] - ends[1])
 
 
 class _Run:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from amk.backends.cuda.predict import Costs, predict, streamed_bytes
+from amk.backends.cuda.predict import Costs, predict, streamed_bytes, token_us
 from amk.errors import AmkError
 from amk.ir.program import Run
 from tests.unit.programs import Tiny, fused, unfused
@@ -52,6 +52,12 @@ def test_with_slow_memory_a_step_is_its_bytes() -> None:
     each = [sum(streamed_bytes(program, run) for run in queue) for queue in program.queues]
     ends = np.nanmax(times[..., 2], axis=(0, 2))
     assert np.diff(ends)[-1] == pytest.approx(max(each) * len(each) / rate, rel=0.1)
+
+
+def test_a_token_is_a_step() -> None:
+    program = fused(Tiny())
+    ends = np.nanmax(predict(program, 7, 3, Costs(4e6))[..., 2], axis=(0, 2))
+    assert token_us(program, 7, 4000.0) == pytest.approx(np.diff(ends)[-1])
 
 
 def test_unfused_programs_with_counters() -> None:
