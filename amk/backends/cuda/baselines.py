@@ -21,6 +21,7 @@ import transformers
 
 from amk.errors import AmkError
 from amk.frontends.hf.decoder import DecoderConfig
+from amk.frontends.hf.experts import module_state
 from amk.ir.packs import F32
 
 Tensors = Mapping[str, torch.Tensor]
@@ -60,7 +61,7 @@ def hugging_face(raw: Mapping[str, object], tensors: Tensors, dtype: torch.dtype
         module = LIBRARY.AutoModelForCausalLM.from_config(
             config, dtype=dtype, attn_implementation="sdpa"
         )
-    state = {name: t.to(dtype) for name, t in tensors.items()}
+    state = module_state({name: t.to(dtype) for name, t in tensors.items()}, torch.cat)
     state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
     module.load_state_dict(state, assign=True)
     module.generation_config.eos_token_id = None

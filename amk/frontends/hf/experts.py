@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -96,17 +97,20 @@ class StackedExperts:
         return self.readers[name]()
 
 
-def module_state(state: Mapping[str, F32], count: int) -> dict[str, F32]:
+def module_state(state: Mapping[str, Any], join: Callable[..., Any]) -> dict[str, Any]:
     """The tensors of `state`, by the names above, as the modules of transformers hold them: all
-    `count` experts of a layer in tensors of three dimensions."""
+    experts of a layer in tensors of three dimensions. They are numpy arrays or torch tensors, and
+    `join(parts, axis)` concatenates such."""
     made = dict(state)
     for name in state:
         at, _, what = name.partition(".experts.")
-        if what == "gate_proj.weight":
-            both = [made.pop(n) for n in (name, f"{at}.experts.up_proj.weight")]
-            parts = [half.reshape(count, -1, half.shape[1]) for half in both]
-            made[f"{at}.experts.gate_up_proj"] = np.concatenate(parts, axis=1)
-        elif what == "down_proj.weight":
-            down = made.pop(name)
-            made[f"{at}.experts.down_proj"] = down.reshape(count, -1, down.shape[1])
+        if what not in ("gate_proj.weight", "down_proj.weight"):
+            continue
+        count, columns = state[f"{at}.gate.weight"].shape[0], state[name].shape[1]
+        whole = made.pop(name).reshape(count, -1, columns)
+        if what == "down_proj.weight":
+            made[f"{at}.experts.down_proj"] = whole
+        else:
+            up = made.pop(f"{at}.experts.up_proj.weight").reshape(count, -1, columns)
+            made[f"{at}.experts.gate_up_proj"] = join([whole, up], 1)
     return made

@@ -83,6 +83,26 @@ MIXTRAL: Mapping[str, object] = {
 }
 
 
+OLMOE: Mapping[str, object] = {
+    "architectures": ["OlmoeForCausalLM"],
+    "model_type": "olmoe",
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-05,
+    "norm_topk_prob": False,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+    "eos_token_id": 50279,
+}
+
+QWEN3_MOE: Mapping[str, object] = {
+    **QWEN3,
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "norm_topk_prob": True,
+    "tie_word_embeddings": False,
+}
+
+
 def shape(
     layers: int, hidden: int, heads: int, kv_heads: int, head_dim: int, intermediate: int
 ) -> Mapping[str, object]:
@@ -151,31 +171,38 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
         "max_position_embeddings": 32768,
         "rope_theta": 1000000.0,
     },
+    "tiny-olmoe": {
+        **OLMOE,
+        **shape(2, 64, 4, 4, 16, 48),
+        "num_experts": 16,
+        "num_experts_per_tok": 4,
+        "vocab_size": 256,
+        "max_position_embeddings": 512,
+        "eos_token_id": 2,
+    },
     "olmoe-1b-7b": {
-        **{k: v for k, v in shape(16, 2048, 16, 16, 128, 1024).items() if k != "head_dim"},
-        "architectures": ["OlmoeForCausalLM"],
-        "model_type": "olmoe",
-        "hidden_act": "silu",
-        "rms_norm_eps": 1e-05,
+        **OLMOE,
+        **shape(16, 2048, 16, 16, 128, 1024),
         "num_experts": 64,
         "num_experts_per_tok": 8,
-        "norm_topk_prob": False,
         "vocab_size": 50304,
         "max_position_embeddings": 4096,
-        "rope_theta": 10000.0,
-        "tie_word_embeddings": False,
-        "eos_token_id": 50279,
+    },
+    "tiny-qwen3-moe": {
+        **QWEN3_MOE,
+        **shape(2, 64, 4, 2, 32, 128),
+        "moe_intermediate_size": 40,
+        "num_experts": 24,
+        "num_experts_per_tok": 6,
+        "vocab_size": 256,
+        "max_position_embeddings": 512,
     },
     "qwen3-30b-a3b": {
-        **QWEN3,
+        **QWEN3_MOE,
         **shape(48, 2048, 32, 4, 128, 6144),
-        "architectures": ["Qwen3MoeForCausalLM"],
-        "model_type": "qwen3_moe",
         "moe_intermediate_size": 768,
         "num_experts": 128,
         "num_experts_per_tok": 8,
-        "norm_topk_prob": True,
-        "tie_word_embeddings": False,
     },
     "qwen2.5-0.5b": {
         **shape(24, 896, 14, 2, 64, 4864),

@@ -86,9 +86,10 @@ def _from_weights(model: Model) -> Any:
     raw = deepcopy(dict(model.raw))  # transformers writes into the objects of a config
     module = _empty(LIBRARY.AutoConfig.for_model(**raw))
     held = {name: model.weight(name) for name in model.tensors}
-    if model.config.experts:
-        held = module_state(held, model.config.experts.count)
-    state = {name: torch.from_numpy(values) for name, values in held.items()}
+    state = {
+        name: torch.from_numpy(values)
+        for name, values in module_state(held, np.concatenate).items()
+    }
     if model.config.tied:
         state[f"{model.config.names.head}.weight"] = state[model.config.embed_weight]
     module.load_state_dict(state)

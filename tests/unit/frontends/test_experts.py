@@ -100,13 +100,15 @@ def test_random_models_are_what_transformers_is_given() -> None:
 def test_module_state_puts_gate_before_up() -> None:
     rows = np.arange(12, dtype=np.float32).reshape(12, 1)
     at = "l.mlp.experts."
+    router = np.zeros((3, 1), np.float32)
     made = module_state(
         {
+            "l.mlp.gate.weight": router,
             f"{at}gate_proj.weight": rows,
             f"{at}up_proj.weight": -rows,
             f"{at}down_proj.weight": rows,
         },
-        3,
+        np.concatenate,
     )
     assert made["l.mlp.experts.gate_up_proj"][1, :, 0].tolist() == [4, 5, 6, 7, -4, -5, -6, -7]
     assert made["l.mlp.experts.down_proj"].shape == (3, 4, 1)

@@ -13,7 +13,6 @@ FAMILY = Family(
         "num_experts_per_tok": 8,
         "eos_token_id": 50279,
     },
-    head_dim=False,
     qkv_bias="attention_bias",
     o_bias="attention_bias",
     qk_norm="whole",
