@@ -121,8 +121,8 @@ def sweep() -> Iterator[Row]:
         yield _try(str(model_type), str(architecture))
 
 
-def small_config(model_type: str) -> Any:
-    """transformers' config of a type, its sizes made small."""
+def small_config(model_type: str, **changes: object) -> Any:
+    """transformers' config of a type, its sizes made small, with `changes`."""
     import transformers
 
     library: Any = transformers
@@ -131,7 +131,7 @@ def small_config(model_type: str) -> Any:
     numbers = {k: v for k, v in TINY.items() if type(getattr(default, k, "")) in (int, type(None))}
     if getattr(default, "head_dim", None) is None:
         numbers.pop("head_dim", None)
-    return make(model_type, **numbers)
+    return make(model_type, **{**numbers, **changes})
 
 
 def _try(model_type: str, architecture: str) -> Row:
@@ -161,12 +161,13 @@ def random_module(config: Any) -> Any:
 
     auto: Any = transformers.AutoModelForCausalLM
     module = auto.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
+    one = 0.0 if FAMILIES[config.model_type].plus_one else 1.0
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, p in module.named_parameters():
             norm = "norm" in name
             scale = 0.3 if norm or p.dim() < 2 else 1.5 * p.shape[-1] ** -0.5
-            mean = 1.0 if norm and not name.endswith("bias") else 0.0
+            mean = one if norm and not name.endswith("bias") else 0.0
             p.copy_(torch.randn(p.shape, generator=generator) * scale + mean)
     return module
 

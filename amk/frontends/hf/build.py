@@ -68,9 +68,9 @@ class _Decoder:
         self.declare()
         embed: dict[str, Attribute] = {"table": SymbolRefAttr(c.embed_weight)}
         if c.embedding_multiplier != 1.0:
-            factor = np.array(c.embedding_multiplier, np.float32)
-            rounded = float(round_to(factor, self.dtype if c.cast_multiplier else "f32"))
-            embed["multiplier"] = real(rounded if c.cast_multiplier else c.embedding_multiplier)
+            factor = np.array([c.embedding_multiplier], np.float32)
+            cast = round_to(factor, self.dtype if c.cast_multiplier else "f32")
+            embed["multiplier"] = real(float(cast[0]))
         h = self.op(model.EmbedOp, "embed", [self.program.token], embed, c.hidden, "f32")
         for i in range(c.layers):
             h = self.layer(i, h)

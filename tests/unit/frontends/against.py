@@ -23,6 +23,7 @@ from amk.interpreters.load import load_interpreter
 from amk.interpreters.model import ModelInterpreter
 from amk.ir.packs import F32
 from amk.mlir import build_passes, make_context
+from amk.tools.models import random_module
 
 TINY: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -43,15 +44,7 @@ def save_random(folder: Path, model_type: str, **changes: object) -> Any:
     make: Any = transformers.AutoConfig.for_model
     fields = {k: v for k, v in {**TINY, **changes}.items() if k not in TINY or v is not None}
     config = make(model_type, **deepcopy(fields))
-    auto: Any = transformers.AutoModelForCausalLM
-    module = auto.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, p in module.named_parameters():
-            scale, mean = (0.3, 1.0) if "norm" in name and "bias" not in name else (0.3, 0.0)
-            if p.dim() > 1 and "norm" not in name:
-                scale = 1.5 * p.shape[-1] ** -0.5
-            p.copy_(torch.randn(p.shape, generator=generator) * scale + mean)
+    module = random_module(config)
     module.save_pretrained(folder)
     return module
 
