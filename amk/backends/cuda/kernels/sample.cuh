@@ -62,7 +62,8 @@ struct Sample {
   View<X> x;
   float best, inverse;
 
-  /// f(logit) of elements [lo, hi), lo even, shared out among `threads` threads of which this is number `me`.
+  /// f(number, logit, there) of elements [lo, hi), lo even, shared out among `threads` threads of which this is number
+  /// `me`; f must do nothing for what is not `there`. (A branch around f would keep its long chains from overlapping.)
   template <class F>
   __device__ __forceinline__ void each(const Cta& c, int lo, int hi, int me, int threads, F f) const {
     constexpr int BATCH = 8;
@@ -73,12 +74,12 @@ struct Sample {
       fetch<X, BATCH>(c, x, v, [&](int i) { return first + i * threads < pairs ? lo + (first + i * threads) * 2 : -1; });
 #pragma unroll
       for (int i = 0; i < BATCH; i++) {
-        if (first + i * threads >= pairs) continue;
-        f(lo + (first + i * threads) * 2, v[i][0]);
-        f(lo + (first + i * threads) * 2 + 1, v[i][1]);
+        const bool there = first + i * threads < pairs;
+        f(lo + (first + i * threads) * 2, v[i][0], there);
+        f(lo + (first + i * threads) * 2 + 1, v[i][1], there);
       }
     }
-    if ((hi - lo) % 2 && me == pairs % threads) f(hi - 1, fetch_one(c, x, hi - 1));
+    if ((hi - lo) % 2 && me == pairs % threads) f(hi - 1, fetch_one(c, x, hi - 1), true);
   }
 
   /// The smallest distance whose tokens, and all nearer ones, weigh at least the wanted amount; `most` where there is none.
@@ -92,9 +93,9 @@ struct Sample {
       const int shift = pass == 0 ? 21 : pass == 1 ? 10 : 0, bits = pass == 2 ? 10 : 11;
       for (int i = c.thread(); i < BINS; i += THREADS) low[i] = high[i] = 0;
       meet();
-      each(c, 0, N, c.thread(), THREADS, [&](int, float v) {
+      each(c, 0, N, c.thread(), THREADS, [&](int, float v, bool there) {
         const u32 d = distance(best, v, inverse);
-        if (d > most || d == SATURATED || (pass && d >> shift >> bits != prefix)) return;
+        if (!there || d > most || d == SATURATED || (pass && d >> shift >> bits != prefix)) return;
         const u64 w = weight(d);
         const u32 bin = d >> shift & ((1u << bits) - 1), old = atomicAdd(low + bin, (u32)w);
         const u32 rest = (u32)(w >> 32) + (old + (u32)w < old);
@@ -144,7 +145,7 @@ struct Sample {
     for (bool first = true; first || hi - lo > 64; first = false) {  // each warp adds up a part; the one with the ticket stays
       const int part = ceil_div(hi - lo, WARPS * 64) * 64, from = min(lo + c.warp * part, hi);
       u64 sum = 0;
-      each(c, from, min(from + part, hi), c.lane, 32, [&](int, float v) { sum += mass(v); });
+      each(c, from, min(from + part, hi), c.lane, 32, [&](int, float v, bool there) { sum += there ? mass(v) : 0; });
       sum = warp_sum(sum);
       if (c.lane == 0) turns[c.warp] = sum;
       meet();
@@ -185,9 +186,9 @@ struct Sample {
     const View<typename P::Out> out = view<typename P::Out>(c, c.field(S_OUT), c.field(S_OUT_USE));
     enter(c);
     u64 best = 0;
-    s.each(c, 0, N, c.thread(), THREADS, [&](int i, float v) {
+    s.each(c, 0, N, c.thread(), THREADS, [&](int i, float v, bool there) {
       const u64 k = rank(v, i);
-      best = k > best ? k : best;
+      best = there && k > best ? k : best;
     });
     AMK_FRESH(c);
     best = warp_max(best);
