@@ -8,7 +8,8 @@ took when closed.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -252,14 +253,27 @@ class Session:
             self.rows, np.int32, mem_flags=driver.host_alloc_flags.DEVICEMAP
         )
         self.events = (driver.Event(), driver.Event())
-        self.reset()
+        self._reset()
 
     def _keep(self, allocation: Any) -> Any:
         self.taken.append(allocation)
         return allocation
 
+    @contextmanager
+    def _current(self) -> Generator[None]:
+        """The session's context is the thread's within, and what was before behind."""
+        self.context.push()
+        try:
+            yield
+        finally:
+            self.context.pop()
+
     def reset(self) -> None:
         """Forgets all that launches left behind: epochs, counters and an abort."""
+        with self._current():
+            self._reset()
+
+    def _reset(self) -> None:
         driver, layout = self.driver, self.layout
         self.turn = 0
         for region in layout.words.regions.values():
@@ -281,15 +295,12 @@ class Session:
         lengths, Stuck when the watchdog fired; the session then is reset.
         """
         check_run(prompt, steps, start, eos, self.rows)
-        self.context.push()
-        try:
+        with self._current():
             if self.turn + steps >= MAX_TURNS // self._most_uses():
-                self.reset()
+                self._reset()
             return self._run(
                 list(prompt[:steps]), steps, start, [*eos, *[-1] * (MOST_EOS - len(eos))]
             )
-        finally:
-            self.context.pop()
 
     def _most_uses(self) -> int:
         return max((b.uses for b in self.program.buffers.values()), default=1)
@@ -347,7 +358,7 @@ class Session:
         stuck = [(int(r[1]), int(r[0]) >> 3, sm) for sm, r in enumerate(reports) if r[0]]
         if not stuck:
             return
-        self.reset()
+        self._reset()
         step, index, sm = min(stuck)
         kind, where, want = int(reports[sm, 0]) >> 1 & 3, int(reports[sm, 2]), int(reports[sm, 3])
         who = f"SM {sm}"
@@ -398,11 +409,8 @@ class Session:
         """The present contents of a flagged or plain buffer as fp32 (i32 buffers too)."""
         b, region = self.program.buffers[name], self.layout.words.regions[name]
         raw = np.empty(region.size, np.uint8)
-        self.context.push()
-        try:
+        with self._current():
             self.driver.memcpy_dtoh(raw, int(self.words) + region.at)
-        finally:
-            self.context.pop()
         if b.space == "flagged":
             raw = np.ascontiguousarray(
                 (raw.view(np.uint64) & np.uint64(0xFFFFFFFF)).astype(np.uint32)
@@ -418,37 +426,28 @@ class Session:
     def rows_of_caches(self, count: int) -> bytes:
         """The first `count` rows of every cache, as they are in memory."""
         parts: list[bytes] = []
-        self.context.push()
-        try:
+        with self._current():
             for c in self.program.caches.values():
                 region = self.layout.caches.regions[c.name]
                 raw = np.empty(region.size, np.uint8)
                 self.driver.memcpy_dtoh(raw, int(self.cache) + region.at)
                 parts.append(raw.reshape(c.heads, c.rows, -1)[:, :count].tobytes())
-        finally:
-            self.context.pop()
         return b"".join(parts)
 
     def read_trace(self, steps: int) -> NDArray[np.uint64]:
         """Time stamps of the last launch, in ns: SM x step x instruction x (begin, operands there,
         end)."""
         out = np.empty((self.sms, steps, self.traced // 3, 3), np.uint64)
-        self.context.push()
-        try:
+        with self._current():
             self.driver.memcpy_dtoh(out, self.trace)
-        finally:
-            self.context.pop()
         return out
 
     def guards(self) -> list[str]:
         """Buffers and caches behind which something wrote where nothing may."""
-        self.context.push()
-        try:
+        with self._current():
             return broken_guards(self.driver, self.words, self.layout.words) + broken_guards(
                 self.driver, self.cache, self.layout.caches
             )
-        finally:
-            self.context.pop()
 
     # Release
 
@@ -466,11 +465,8 @@ class Session:
         """Frees all memory that the session took."""
         if self.context is None:
             return
-        self.context.push()
-        try:
+        with self._current():
             self._release()
-        finally:
-            self.context.pop()
         self.context = None
 
     def __enter__(self) -> Self:
