@@ -261,7 +261,7 @@ class Session:
 
     @contextmanager
     def _current(self) -> Generator[None]:
-        """The session's context is the thread's within, and what was before behind."""
+        """Within, the session's context is the current one of this thread."""
         self.context.push()
         try:
             yield
