@@ -2,8 +2,9 @@
 
     python benchmarks/gpu_tests.py
 
-`pytest -m gpu`, and small programs (small.py) under compute-sanitizer where it is installed. The
-status is that of pytest. AMK_COMMIT and AMK_RESULTS are those of record.py.
+`pytest -m gpu`, by eight processes at once, then the one test that must be alone; and small programs
+(small.py) under compute-sanitizer where it is installed. The status is that of pytest. AMK_COMMIT
+and AMK_RESULTS are those of record.py.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ PATIENCE = 150
 """Seconds for one checker."""
 
 
-def tests() -> dict[str, Any]:
-    """Runs `pytest -m gpu`: how many tests passed, failed and were skipped, and which failed."""
+def tests(*arguments: str) -> dict[str, Any]:
+    """Runs `pytest -m gpu`: how many tests there were, how many failed or were skipped, and which
+    failed."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = ["pytest", "-q", "-m", "gpu", "tests/unit"]
+        command = ["pytest", "-q", "-m", "gpu", "tests/unit", *arguments]
         began = perf_counter()
         done = subprocess.run([sys.executable, "-m", *command, f"--junitxml={report}"], check=False)
         suite = ElementTree.parse(report).getroot()[0]
@@ -109,7 +111,7 @@ def main() -> None:
         "commit": commit(),
         "command": "python benchmarks/gpu_tests.py",
         "device": gpu(),
-        "pytest": tests(),
+        "pytest": [tests("-n", "8"), tests("-k", "freed")],
     }
     if shutil.which("compute-sanitizer"):
         found |= {tool: checker(tool) for tool in TOOLS}
@@ -120,7 +122,7 @@ def main() -> None:
     path.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found))
     print(f"written to {path}", file=sys.stderr)
-    raise SystemExit(found["pytest"]["status"])
+    raise SystemExit(max(run["status"] for run in found["pytest"]))
 
 
 if __name__ == "__main__":
