@@ -2,9 +2,9 @@
 
     python benchmarks/gpu_tests.py
 
-`pytest -m gpu`, by eight processes at once, then the one test that must be alone; and small programs
-(small.py) under compute-sanitizer where it is installed. The status is that of pytest. AMK_COMMIT
-and AMK_RESULTS are those of record.py.
+`pytest -m gpu`, by eight processes at once, then the one test that must be alone; and small
+programs (small.py) under compute-sanitizer where it is installed. The status is that of pytest.
+AMK_COMMIT and AMK_RESULTS are those of record.py.
 """
 
 from __future__ import annotations
