@@ -62,8 +62,8 @@ class Outcome:
 
 
 def sample(number: int, count: int, seed: int) -> Sample:
-    """Program `number` of a corpus of `count`: named cases, then a tenth of real lowerings (all of
-    them if there is room) and random programs, a twentieth of free ones, then mutants of lowerings and
+    """Program `number` of a corpus of `count`: named cases, real lowerings (all of them, or a tenth
+    of the corpus), then random and free programs, a twentieth each, and mutants of lowerings and
     random programs, class after class."""
     rng = Random(f"{seed}/{number}")
     named, reals = min(len(NAMED), count), min(len(RECIPES), count // 10)
