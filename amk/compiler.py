@@ -177,8 +177,11 @@ def count_ops(module: ModuleOp) -> int:
     return sum(1 for _ in module.walk()) - 1
 
 
-def write_outputs(compiled: Compiled, folder: Path, *, dump_ir: bool) -> dict[str, Any]:
-    """Write the files of a compiled program into `folder`; returns what `report.json` says."""
+def write_outputs(
+    compiled: Compiled, folder: Path, gate: dict[str, Any], *, dump_ir: bool
+) -> dict[str, Any]:
+    """Write the files of a compiled program into `folder`; returns what `report.json` says. `gate`
+    says how it was compared with Hugging Face."""
     texts = {"vm": print_module(compiled.modules["vm"])}
     if dump_ir:
         for level in ("model", "task", "sched"):
@@ -189,7 +192,7 @@ def write_outputs(compiled: Compiled, folder: Path, *, dump_ir: bool) -> dict[st
     program_hash = program_digest(compiled.program)
     (folder / "certificate.json").write_text(proof)
     notes = write_kernel(compiled, folder, program_hash, _sha256(proof))
-    report = describe(compiled, notes) | {"program_sha256": program_hash}
+    report = describe(compiled, notes) | {"program_sha256": program_hash, "gate": gate}
     report["files"] = sorted([f.name for f in folder.iterdir()] + ["report.json", "report.md"])
     (folder / "report.json").write_text(_json(report))
     (folder / "report.md").write_text(render(report))

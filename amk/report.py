@@ -82,6 +82,7 @@ def rows(report: Report) -> list[tuple[str, str]]:
         ),
         ("weights", f"{report['weight_bytes'] / 1e6:,.1f} MB"),
         ("verdict", f"{report['verdict']}: no deadlock, no race, every read covered"),
+        ("gate", _gate(report["gate"])),
         ("ops per level", ops),
         ("instructions", f"{report['instructions']:,}, at most {report['longest_queue']:,} per SM"),
         ("counters", f"{report['counters']:,}"),
@@ -89,6 +90,13 @@ def rows(report: Report) -> list[tuple[str, str]]:
         ("buffers", f"{report['buffers']:,}, {report['buffer_bytes'] / 1e3:,.1f} KB"),
         ("compile time", f"{report['total_seconds']:.2f} s"),
     ]
+
+
+def _gate(gate: Report) -> str:
+    if not gate["passed"]:
+        return f"not compared with Hugging Face: {gate['why']}"
+    errors = ", ".join(f"{e:.0e} in {dtype}" for dtype, e in gate["errors"].items())
+    return f"equals Hugging Face at {gate['positions']} positions, largest error {errors}"
 
 
 def _ring(ring: dict[str, int] | None) -> str:

@@ -129,9 +129,17 @@ def compile(
     dump_ir: Annotated[
         bool, typer.Option("--dump-ir", help="Write the IR of each of the four levels.")
     ] = False,
+    gate: Annotated[
+        bool,
+        typer.Option(
+            help="Compare with Hugging Face on the model's weights, and write nothing that differs."
+        ),
+    ] = True,
     json: Json = False,
 ) -> None:
-    """Compile MODEL, prove the schedule, and write program, certificate and report."""
+    """Compile MODEL, prove the schedule, compare with Hugging Face, and write program, certificate
+    and report.
+    """
     if quant is not Quant.none:
         raise Later(f"--quant {quant.value}: not in this version")
     from amk.tools.compile import compile_to, show
@@ -148,6 +156,7 @@ def compile(
             sync=sync.value,
             sampling=sampling,
             dump_ir=dump_ir,
+            gated=gate,
         )
         finish(out, report, json, lambda console: show(report, console))
 

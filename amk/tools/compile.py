@@ -12,6 +12,7 @@ from amk.frontends.hf.source import open_model
 from amk.report import rows
 from amk.tools.arch import resolve_arch
 from amk.tools.console import Result, Steps
+from amk.tools.gate import Verdict, gate
 from amk.tools.output import output_folder
 
 
@@ -26,16 +27,18 @@ def compile_to(
     sync: str,
     sampling: bool,
     dump_ir: bool,
+    gated: bool,
 ) -> Result:
-    """Compile and write everything to `output`, or nothing. Returns what `report.json` says."""
+    """Compile, compare with Hugging Face if `gated`, and write everything to `output`, or nothing.
+    Returns what `report.json` says."""
     arch = resolve_arch(arch)
     steps = Steps()
     with output_folder(output, FILES) as folder:
         with steps.step(f"opening {model}") as step:
-            config = open_model(model, step.report).config
+            opened = open_model(model, step.report)
         with steps.step("compiling") as step:
             compiled = compile_model(
-                config,
+                opened.config,
                 num_sms=num_sms,
                 dtype=dtype,
                 max_context=max_context,
@@ -44,8 +47,10 @@ def compile_to(
                 sampling=sampling,
                 started=step.describe,
             )
+        with steps.step("comparing with Hugging Face") as step:
+            verdict = gate(opened, compiled, step) if gated else Verdict(why="--no-gate")
         with steps.step("writing, and compiling the kernel where nvcc is"):
-            report = write_outputs(compiled, folder, dump_ir=dump_ir)
+            report = write_outputs(compiled, folder, verdict.report(), dump_ir=dump_ir)
     return report | {"output": str(output)}
 
 
