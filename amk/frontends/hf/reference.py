@@ -54,7 +54,9 @@ def load_reference(model: Model, dtype: str) -> Any:
     LIBRARY.logging.set_verbosity_error()
     LIBRARY.logging.disable_progress_bar()
     try:
-        if model.path is None:
+        if "f32" in model.references:
+            module = deepcopy(model.references["f32"])
+        elif model.path is None:
             module = _from_weights(model)
         elif model.path.suffix == ".gguf":
             module = _from_gguf(model.path)
