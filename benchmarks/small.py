@@ -29,6 +29,8 @@ PROGRAMS = {
     "flags, split attention, bias": (Tiny(splits=3, chunk=2, kv_heads=1, sms=4, bias=True), fused),
     "counters": (Tiny(sync="counters"), fused),
     "sampling": (Tiny(sampling=True), fused),
+    "experts": (Tiny(experts=5, choices=2, inter=40), fused),
+    "experts, counters": (Tiny(sync="counters", experts=33, choices=3, normalize=0), fused),
     "unfused": (Tiny(), unfused),
 }
 

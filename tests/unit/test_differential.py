@@ -70,6 +70,28 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     return raw | PROJECTION_BIAS[kind]
 
 
+@st.composite
+def mixtures(draw: st.DrawFn) -> dict[str, Any]:
+    """A config.json of a family with experts."""
+    raw = {k: v for k, v in draw(configs()).items() if k not in ("attention_bias", "mlp_bias")}
+    raw = {k: v for k, v in raw.items() if k != "use_sliding_window"}
+    experts = draw(st.integers(1, 7))
+    choices = draw(st.integers(1, experts))
+    raw |= {"num_experts_per_tok": choices}
+    match draw(st.sampled_from(["mixtral", "olmoe", "qwen3_moe"])):
+        case "mixtral":
+            raw |= {"model_type": "mixtral", "architectures": ["MixtralForCausalLM"]}
+            return raw | {"num_local_experts": experts}
+        case "olmoe":
+            raw |= {"model_type": "olmoe", "architectures": ["OlmoeForCausalLM"]}
+            heads = raw["num_attention_heads"]
+            raw |= {"head_dim": 8, "hidden_size": 8 * heads}  # its norms are as wide as the model
+        case _:
+            raw |= {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"]}
+            raw |= {"moe_intermediate_size": draw(st.sampled_from([6, 9, 24]))}
+    return raw | {"num_experts": experts, "norm_topk_prob": draw(st.booleans())}
+
+
 def machines(vocab: int) -> list[int]:
     """Numbers of SMs for which the head, cut into one tile an SM, is tiles enough for all."""
     slots = ceil_div(vocab, SLOT_ROWS)
@@ -77,10 +99,12 @@ def machines(vocab: int) -> list[int]:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[dict[str, Any], list[str]]:
+def cases(
+    draw: st.DrawFn, raws: st.SearchStrategy[dict[str, Any]]
+) -> tuple[dict[str, Any], list[str]]:
     """A config and pipelines from model to vm; the machine is small enough that most phases share
     out unevenly, and the splits of attention are short enough that several are active."""
-    raw = draw(configs())
+    raw = draw(raws)
     sms = draw(st.sampled_from(machines(raw["vocab_size"])))
     sync = draw(st.sampled_from(["flags", "counters"]))
     splits = draw(st.integers(1, 4))
@@ -125,7 +149,7 @@ EXAMPLES = settings(max_examples=settings().max_examples if MORE else 40)
 
 
 @EXAMPLES
-@given(cases(), LENGTHS, SEEDS)
+@given(cases(configs() | mixtures()), LENGTHS, SEEDS)
 def test_levels_compute_what_hugging_face_computes(
     case: tuple[dict[str, Any], list[str]], length: int, seed: int
 ) -> None:
@@ -144,7 +168,7 @@ def test_levels_compute_what_hugging_face_computes(
 
 
 @EXAMPLES
-@given(cases(), LENGTHS, SEEDS)
+@given(cases(configs()), LENGTHS, SEEDS)
 def test_levels_agree_in_bf16(
     case: tuple[dict[str, Any], list[str]], length: int, seed: int
 ) -> None:

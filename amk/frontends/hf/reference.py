@@ -46,9 +46,9 @@ def load_tokenizer(path: Path) -> Any:
 
 
 def load_reference(model: Model, dtype: str) -> Any:
-    """transformers' own module for `model`, in eval mode: fp32 arithmetic, eager attention, its
-    weights, and the constants that it casts to their type, rounded to `dtype` (`f32`: not at all,
-    or `bf16`)."""
+    """transformers' own module for `model`, in eval mode: fp32 arithmetic, eager attention and
+    experts, its weights, and the constants that it casts to their type, rounded to `dtype` (`f32`:
+    not at all, or `bf16`)."""
     if dtype not in ("f32", "bf16"):
         raise AmkError(f"element type '{dtype}' is not supported (supported: f32, bf16)")
     LIBRARY.logging.set_verbosity_error()
@@ -70,6 +70,8 @@ def load_reference(model: Model, dtype: str) -> Any:
             )
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as e:
         raise AmkError(f"model {model.where} is refused by transformers: {one_line(e)}") from None
+    if model.config.experts:  # its fast kernels refuse rows of some sizes
+        module.set_experts_implementation("eager")
     if dtype == "bf16":
         with torch.no_grad():
             constants = [b for n, b in module.named_buffers() if n.endswith("embed_scale")]

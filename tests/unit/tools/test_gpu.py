@@ -173,6 +173,15 @@ class TestOnTheGpu:
         assert found["perplexity_relative_error"] < 1e-6
         assert found["verdicts"] == {"perplexity": "pass", "greedy": "pass"}
 
+    @pytest.mark.parametrize("preset", ["tiny-mixtral", "tiny-olmoe", "tiny-qwen3-moe"])
+    def test_experts_equal_hugging_face(self, preset: str) -> None:
+        done = run(
+            *("amk", "eval", f"random:{preset}", "--device", "cuda", "--dtype", "fp32"),
+            *(*ON_24_SMS, "--tokens", "129", "--greedy", "40", "--json"),
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["verdicts"] == {"perplexity": "pass", "greedy": "pass"}
+
     def test_bench_has_a_verdict_beside_every_latency(self, tmp_path: Path) -> None:
         trace = tmp_path / "trace.json"
         done = run(
