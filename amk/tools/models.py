@@ -30,8 +30,8 @@ POSITIONS = 24
 TINY: dict[str, int] = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 99, "max_position_embeddings": 64,
-    "sliding_window": 7, "num_local_experts": 4, "bos_token_id": 1, "eos_token_id": 2,
-    "pad_token_id": 0,
+    "sliding_window": 7, "num_local_experts": 4, "num_experts": 4, "num_experts_per_tok": 2,
+    "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
 }  # fmt: skip
 """What is set in a config that has such a field, and gives it a number or null."""
 
@@ -94,8 +94,8 @@ def _cells(f: Family) -> Iterator[list[str]]:
     ]
     gated = bool(n.gate or n.gate_up)
     yield [
-        "mixture of experts" if f.experts else "gated" if gated else "plain",
-        f"{f.defaults[f.activation]} by default",
+        "mixture of gated experts" if f.experts else "gated" if gated else "plain",
+        f"{f.defaults[f.activation]} {'only' if f.experts else 'by default'}",
         *(["gate and up in one matrix"] if n.gate_up else []),
         *_maybe(f.mlp_bias, "bias"),
     ]
