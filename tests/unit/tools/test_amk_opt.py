@@ -114,8 +114,8 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 
 def test_translate_refuses_by_the_name_of_the_field(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(preset("tiny") | {"hidden_act": "gelu"}))
-    assert "'hidden_act' = \"gelu\"" in refusal("amk-translate", "-t", "model", path)
+    path.write_text(json.dumps(preset("tiny") | {"hidden_act": "snake"}))
+    assert "'hidden_act' = \"snake\"" in refusal("amk-translate", "-t", "model", path)
     path.write_text("{")
     assert "not valid JSON" in refusal("amk-translate", "-t", "model", path)
     assert "does not exist" in refusal("amk-translate", "-t", "model", tmp_path / "no.json")
