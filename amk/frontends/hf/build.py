@@ -109,15 +109,32 @@ class _Decoder:
         c, n, at = self.config, self.config.names, self.config.at(i)
         x = self.norm(n.pre_attention and f"{at}.{n.pre_attention}", f"l{i}.x", h)
         o = self.attention(i, x)
-        o = self.norm(n.post_attention and f"{at}.{n.post_attention}", f"l{i}.post", o)
+        o = self.behind(n.post_attention and f"{at}.{n.post_attention}", f"l{i}.post", o)
         mid = self.op(model.AddOp, f"l{i}.mid", [h, o], {}, c.hidden, "f32")
         if not c.parallel:
             x = self.norm(n.pre_mlp and f"{at}.{n.pre_mlp}", f"l{i}.z", mid)
         elif n.pre_mlp:
             x = self.norm(f"{at}.{n.pre_mlp}", f"l{i}.z", h)
         down = self.mixture(i, x, c.experts) if c.experts else self.mlp(i, x)
-        down = self.norm(n.post_mlp and f"{at}.{n.post_mlp}", f"l{i}.after", down)
+        down = self.behind(n.post_mlp and f"{at}.{n.post_mlp}", f"l{i}.after", down)
         return self.op(model.AddOp, f"l{i}.out", [mid, down], {}, c.hidden, "f32")
+
+    def behind(self, norm: str, hint: str, x: SSAValue) -> SSAValue:
+        """What a branch adds to the residual stream: normalized, and scaled behind that norm."""
+        factor = self.config.residual_multiplier
+        if not norm:
+            return x
+        x = self.norm(norm, hint, x)
+        if factor == 1.0:
+            return x
+        return self.op(
+            model.ScaleOp,
+            f"{hint}_scaled",
+            [x],
+            {"factor": real(factor)},
+            self.config.hidden,
+            "f32",
+        )
 
     def attention(self, i: int, x: SSAValue) -> SSAValue:
         """What attention of layer i adds to the residual stream."""
@@ -152,7 +169,7 @@ class _Decoder:
         y.name_hint = f"l{i}.attention"
         return self.linear(
             f"l{i}.o", y, f"{at}.{n.o}.weight", c.hidden, bias=c.o_bias and f"{at}.{n.o}.bias",
-            scale=c.residual_multiplier,
+            scale=1.0 if n.post_attention else c.residual_multiplier,
         )  # fmt: skip
 
     def turned(
@@ -191,7 +208,8 @@ class _Decoder:
             y = self.op(model.ActivationOp, f"l{i}.act", [y], kind, c.intermediate, self.dtype)
         return self.linear(
             f"l{i}.down", y, f"{at}.{n.down}.weight", c.hidden,
-            bias=c.mlp_bias and f"{at}.{n.down}.bias", scale=c.residual_multiplier,
+            bias=c.mlp_bias and f"{at}.{n.down}.bias",
+            scale=1.0 if n.post_mlp else c.residual_multiplier,
         )  # fmt: skip
 
     def mixture(self, i: int, x: SSAValue, experts: Experts) -> SSAValue:

@@ -133,6 +133,8 @@ def _heads(fields: Fields, family: Family, hidden: int) -> tuple[int, int, int]:
     if heads % kv_heads:
         raise fields.refuse("num_key_value_heads", f"must divide num_attention_heads {heads}")
     given = fields.given("head_dim") if family.head_dim else None
+    if not family.head_dim:
+        fields.only({"head_dim": (None, hidden // heads)})
     if given is None and hidden % heads:
         raise fields.refuse("hidden_size", f"must be a multiple of num_attention_heads {heads}")
     if given is None:

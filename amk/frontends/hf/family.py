@@ -34,7 +34,11 @@ def full_every(period: int, pattern: str = "sliding_window_pattern") -> LayerTyp
     field `pattern` says."""
 
     def types(fields: Fields, layers: int) -> tuple[str, ...]:
-        every = fields.size(pattern, period) if pattern else period
+        listed = fields.given("layer_types") is not None
+        given = fields.given(pattern) if pattern else None
+        if listed and given is not None and not isinstance(given, int | str):
+            raise fields.refuse(pattern, "must be a number or a pattern of letters")
+        every = period if listed or given is None else fields.size(pattern)
         default = tuple(SLIDING if (i + 1) % every else FULL for i in range(layers))
         return listed_types(fields, default)
 
@@ -119,7 +123,8 @@ class Family:
     kv_heads: bool = True
     """Whether `num_key_value_heads` is read; else there is one for each query head."""
     head_dim: bool = True
-    """Whether `head_dim` is read; else it is hidden_size / num_attention_heads."""
+    """Whether `head_dim` is read; else it is hidden_size / num_attention_heads, and may only be
+    that."""
     qkv_bias: Switch = False
     o_bias: Switch = False
     mlp_bias: Switch = False

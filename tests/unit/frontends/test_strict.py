@@ -111,6 +111,6 @@ def test_tensors_are_all_there_and_all_used(name: str) -> None:
         rest = {n: t for n, t in there.items() if n != missing}
         with pytest.raises(AmkError, match=f"tensor '{missing}' is missing from x"):
             check_tensors(config, rest, "x")
-    for more in (f"{config.at(0)}.extra.weight", f"{config.at(config.layers)}.x", "lm_head.bias"):
+    for more in (f"{config.at(0)}.extra.weight", f"{config.at(config.layers)}.x", "lm_head.extra"):
         with pytest.raises(AmkError, match=f"tensor '{more}' in x is not used by family '{name}'"):
             check_tensors(config, there | {more: TensorInfo((2,), "f32")}, "x")

@@ -1,0 +1,22 @@
+"""Seed-OSS: biases by parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.frontends.against import LEVELS, check_family
+
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {"head_dim": 16},
+    "all biases": {"head_dim": 8, "attention_out_bias": True, "mlp_bias": True},
+    "no biases": {"head_dim": 8, "attention_bias": False},
+}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
+def test_logits_and_tokens(tmp_path: Path, changes: dict[str, Any], level: str) -> None:
+    check_family(tmp_path, level, "seed_oss", **changes)
