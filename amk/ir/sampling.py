@@ -106,8 +106,7 @@ def masses(distance: U32) -> U64:
     for c in POWER[1:]:
         r = c + ((r * part) >> 31)
     power = ((1 << 31) + ((r * part) >> 31)).astype(np.uint64)
-    shifted = (power << np.uint64(9)) >> np.minimum(whole, np.uint64(63))
-    return np.where(whole > 40, np.uint64(0), shifted)
+    return (power << np.uint64(9)) >> np.minimum(whole, np.uint64(63))
 
 
 def shares(logits: F32, sampling: Sampling) -> U64:

@@ -28,7 +28,8 @@ __device__ __forceinline__ u64 random_word(u64 seed, u32 pos, u32 row) {
 /// Distance of logit v below the best one over the temperature, in units of 2^-26.
 __device__ __forceinline__ u32 distance(float best, float v, float inverse) {
   const float z = __fmul_rn(__fsub_rn(best, v), inverse);
-  return z < 64.f ? (u32)__fmul_rn(z, 67108864.f) : SATURATED;
+  const u32 units = (u32)__fmul_rn(z, 67108864.f);
+  return z < 64.f ? units : SATURATED;
 }
 
 /// exp(-distance) in units of 2^-40.
@@ -40,7 +41,7 @@ __device__ __forceinline__ u64 mass_of(u32 distance) {
   auto next = [&](int k) { r = k + (int)(((long long)r * part) >> 31); };
   next(-2774097), next(20609764), next(-119183791), next(515881616), next(-1488522224);
   const u32 power = 0x80000000u + (u32)(int)(((long long)r * part) >> 31);
-  return whole > 40 ? 0 : ((u64)power << 9) >> whole;
+  return ((u64)power << 9) >> min(whole, 63u);
 }
 
 __device__ __forceinline__ u64 warp_sum(u64 v) {
@@ -137,7 +138,8 @@ struct Sample {
   __device__ __forceinline__ u32 draw(const Cta& c, u32 most, u64 random) {
     auto mass = [&](float v) {
       const u32 d = distance(best, v, inverse);
-      return d <= most ? mass_of(d) : 0;
+      const u64 m = mass_of(d);  // whether it counts or not: a branch would keep others from overlapping
+      return d <= most ? m : 0;
     };
     int lo = 0, hi = N;
     u64 ticket = 0;
@@ -145,7 +147,10 @@ struct Sample {
     for (bool first = true; first || hi - lo > 64; first = false) {  // each warp adds up a part; the one with the ticket stays
       const int part = ceil_div(hi - lo, WARPS * 64) * 64, from = min(lo + c.warp * part, hi);
       u64 sum = 0;
-      each(c, from, min(from + part, hi), c.lane, 32, [&](int, float v, bool there) { sum += there ? mass(v) : 0; });
+      each(c, from, min(from + part, hi), c.lane, 32, [&](int, float v, bool there) {
+        const u64 m = mass(v);
+        sum += there ? m : 0;
+      });
       sum = warp_sum(sum);
       if (c.lane == 0) turns[c.warp] = sum;
       meet();
