@@ -28,6 +28,14 @@ PROJECTIONS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 Read = Callable[[], F32]
 
 
+def stacked(checkpoint: Checkpoint, where: str) -> Checkpoint:
+    """`checkpoint` by the names above: itself, where it has no experts in another form."""
+    forms = (LISTED, STACKED, ROUTER)
+    if any(form.fullmatch(name) for name in checkpoint.tensors for form in forms):
+        return StackedExperts(checkpoint, where)
+    return checkpoint
+
+
 class StackedExperts:
     """A checkpoint whose experts are matrices of all experts. Raises AmkError, one line, where an
     expert is missing, or differs from the others of its layer."""
