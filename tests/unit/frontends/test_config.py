@@ -27,6 +27,15 @@ BILLIONS = {
     "qwen2.5-0.5b": 0.4940,
     "qwen3-0.6b": 0.5960,
     "qwen3-8b": 8.1907,
+    "smollm3-3b": 3.0751,
+    "gemma-2-2b": 2.6143,
+    "gemma-3-1b": 0.9999,
+    "phi-3-mini": 3.8211,
+    "olmo-2-1b": 1.4849,
+    "granite-3.1-2b": 2.5335,
+    "stablelm-2-1.6b": 1.6445,
+    "starcoder2-3b": 3.0304,
+    "pythia-160m": 0.1623,
 }
 """Published sizes, a tied head counted once."""
 

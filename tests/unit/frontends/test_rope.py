@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from amk.frontends.hf.config import parse_config
+from amk.frontends.hf.families import FAMILIES
 from amk.frontends.hf.powf import BLOCK, powf
 from amk.frontends.hf.presets import PRESETS, preset
 from amk.ir.packs import rope_table
@@ -93,7 +94,13 @@ def test_frequencies(head_dim: int, theta: float, scaling: dict[str, Any] | None
     assert parse_config(new) == config, "transformers 5 spells the same"
 
 
-@pytest.mark.parametrize("name", [n for n in PRESETS if not n.startswith("qwen3")])
+def whole_heads(name: str) -> bool:
+    """Whether Llama's module makes the family's table: one for all layers, of whole heads."""
+    rope = FAMILIES[str(PRESETS[name]["model_type"])].rope
+    return not rope.partial and not rope.local_theta
+
+
+@pytest.mark.parametrize("name", list(filter(whole_heads, PRESETS)))
 def test_presets(name: str) -> None:
     make: Any = transformers.AutoConfig.for_model
     theirs = make(**deepcopy(preset(name)))

@@ -27,4 +27,5 @@ FAMILY = Family(
     rope=Rope(interleaved=True),
     parallel=True,
     logits_multiplier="logit_scale",
+    irrelevant={"model_max_length": "not read by the code of transformers"},
 )

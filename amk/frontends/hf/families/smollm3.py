@@ -46,4 +46,5 @@ FAMILY = Family(
     rope=Rope(rotates=rotates),
     window="use_sliding_window",
     layer_types=layer_types,
+    irrelevant={"max_window_layers": "not read by the code of transformers"},
 )
