@@ -27,7 +27,7 @@ from amk.ir.kernels import (
 )
 from amk.ir.program import Buffer, KvCache, Program, Ring, Run, Signal, Tensor, Wait
 from amk.verify.corpus.generator import TILINGS, Recipe, lower
-from amk.verify.corpus.mutants import renamed, with_buffer
+from amk.verify.corpus.mutants.edits import renamed, with_buffer
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from amk.ir.program import Program
 from amk.verify import verify_program
 from amk.verify.corpus.generator import RECIPES, lower, random_program
-from amk.verify.corpus.mutants import edited
+from amk.verify.corpus.mutants.edits import edited
 from amk.verify.corpus.oracle import judge
 from amk.verify.corpus.sampled import sampled_fault
 from tests.unit.programs import Tiny, fused

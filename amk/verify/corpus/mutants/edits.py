@@ -1,0 +1,139 @@
+"""How to change a program, and the register of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from random import Random
+from typing import Any
+
+from amk.ir.kernels import (
+    Kernel,
+    Ref,
+)
+from amk.ir.program import Program, Run, Signal, Wait
+
+Mutant = Callable[[Program, Random], Program | None]
+At = tuple[int, int]
+"""SM and index of an instruction."""
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(f: Mutant) -> Mutant:
+    """Registers a class under its function's name, in kebab case."""
+    MUTANTS[f.__name__.replace("_", "-")] = f  # pyright: ignore[reportFunctionMemberAccess, reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+    return f
+
+
+def at(p: Program, where: At) -> Run:
+    return p.queues[where[0]][where[1]]
+
+
+def with_queue(p: Program, sm: int, queue: list[Run]) -> Program:
+    queues = list(p.queues)
+    queues[sm] = queue
+    return replace(p, queues=queues)
+
+
+def edited(p: Program, where: At, **changes: Any) -> Program:
+    """With another instruction in one place."""
+    queue = list(p.queues[where[0]])
+    queue[where[1]] = replace(queue[where[1]], **changes)
+    return with_queue(p, where[0], queue)
+
+
+def without(p: Program, where: At) -> Program:
+    queue = list(p.queues[where[0]])
+    del queue[where[1]]
+    return with_queue(p, where[0], queue)
+
+
+def inserted(p: Program, where: At, run: Run) -> Program:
+    queue = list(p.queues[where[0]])
+    queue.insert(where[1], run)
+    return with_queue(p, where[0], queue)
+
+
+def some(p: Program, rng: Random, good: Callable[[Run], object] = lambda run: True) -> At | None:
+    """A random instruction of some kind."""
+    places = [
+        (s, i) for s, queue in enumerate(p.queues) for i, run in enumerate(queue) if good(run)
+    ]
+    return rng.choice(places) if places else None
+
+
+def with_kernel(p: Program, name: str, **changes: Any) -> Program:
+    return replace(p, kernels=p.kernels | {name: replace(p.kernels[name], **changes)})
+
+
+def with_buffer(p: Program, name: str, **changes: Any) -> Program:
+    return replace(p, buffers=p.buffers | {name: replace(p.buffers[name], **changes)})
+
+
+def operands(p: Program) -> list[tuple[str, str, Ref]]:
+    """Kernel, field and place of every operand in a buffer."""
+    return [
+        (name, f.name, ref)
+        for name, k in p.kernels.items()
+        for f in fields(k)
+        if isinstance(ref := getattr(k, f.name), Ref)
+    ]
+
+
+def some_operand(
+    p: Program, rng: Random, good: Callable[[Ref], object] = lambda ref: True
+) -> tuple[str, str, Ref] | None:
+    found = [entry for entry in operands(p) if good(entry[2])]
+    return rng.choice(found) if found else None
+
+
+def some_kernel(p: Program, rng: Random, kind: type[Kernel]) -> str | None:
+    found = [name for name, k in p.kernels.items() if isinstance(k, kind)]
+    return rng.choice(found) if found else None
+
+
+def waiting(run: Run) -> object:
+    return run.waits
+
+
+def signaling(run: Run) -> object:
+    return run.signals
+
+
+def changed_wait(p: Program, rng: Random, change: Callable[[Wait], Wait]) -> Program | None:
+    where = some(p, rng, waiting)
+    if where is None:
+        return None
+    waits = list(at(p, where).waits)
+    i = rng.randrange(len(waits))
+    waits[i] = change(waits[i])
+    return edited(p, where, waits=tuple(waits))
+
+
+def changed_signal(p: Program, rng: Random, change: Callable[[Signal], Signal]) -> Program | None:
+    where = some(p, rng, signaling)
+    if where is None:
+        return None
+    signals = list(at(p, where).signals)
+    i = rng.randrange(len(signals))
+    signals[i] = change(signals[i])
+    return edited(p, where, signals=tuple(signals))
+
+
+def renamed(
+    p: Program, names: dict[str, str], use: Callable[[Ref], int] = lambda ref: ref.use
+) -> Program:
+    """With operands in other buffers and uses."""
+    kernels = {
+        name: replace(
+            k,
+            **{
+                f.name: replace(ref, buffer=names[ref.buffer], use=use(ref))
+                for f in fields(k)
+                if isinstance(ref := getattr(k, f.name), Ref) and ref.buffer in names
+            },
+        )
+        for name, k in p.kernels.items()
+    }
+    return replace(p, kernels=kernels)
