@@ -21,7 +21,7 @@ from amk.frontends.hf import fetch
 from amk.frontends.hf.checkpoint import F32, Checkpoint, Renamed, TensorInfo, check_tensors
 from amk.frontends.hf.config import parse_config, read_json
 from amk.frontends.hf.decoder import DecoderConfig
-from amk.frontends.hf.experts import StackedExperts
+from amk.frontends.hf.experts import stacked
 from amk.frontends.hf.fields import Fields
 from amk.frontends.hf.gguf_file import GgufFile
 from amk.frontends.hf.presets import preset
@@ -55,7 +55,7 @@ class Model:
         self.path = path
         config = parse_config(raw, name)
         renamed = Renamed(checkpoint, dict(config.names.renamed))
-        self.checkpoint = StackedExperts(renamed, self.where) if config.experts else renamed
+        self.checkpoint = stacked(renamed, self.where) if config.experts else renamed
         eos = (*config.eos, *(t for t in extra_eos if t not in config.eos))
         self.config: DecoderConfig = replace(config, eos=eos)
         check_tensors(self.config, self.checkpoint.tensors, self.where)

@@ -93,6 +93,7 @@ def test_presets_have_the_published_size(name: str, billions: float) -> None:
 def test_random_models_are_what_transformers_is_given() -> None:
     raw = preset("tiny-mixtral")
     opened = Model("random", raw, RandomWeights(parse_config(raw), 1))
+    assert isinstance(opened.checkpoint, RandomWeights)  # a GPU draws for itself
     decoder = load_interpreter(build_model(opened.config, "fp32", 64), opened.weight)
     close(decoder.logits(TOKENS), reference_logits(opened, TOKENS))
 
