@@ -54,8 +54,12 @@ class Model:
         """The config as its config.json spells it."""
         self.path = path
         config = parse_config(raw, name)
-        renamed = Renamed(checkpoint, dict(config.names.renamed))
-        self.checkpoint = stacked(renamed, self.where) if config.experts else renamed
+        self.checkpoint = checkpoint
+        old = dict(config.names.renamed)
+        if old.keys() & checkpoint.tensors.keys():
+            self.checkpoint = Renamed(checkpoint, old)
+        if config.experts:
+            self.checkpoint = stacked(self.checkpoint, self.where)
         eos = (*config.eos, *(t for t in extra_eos if t not in config.eos))
         self.config: DecoderConfig = replace(config, eos=eos)
         check_tensors(self.config, self.checkpoint.tensors, self.where)
