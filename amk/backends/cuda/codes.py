@@ -65,7 +65,7 @@ SAMPLE_STAGE = 2 * 2048 * 4 + 16
 """Bytes of the histogram of `sample`, and of what is found in it."""
 
 MAX_LOGITS, MAX_CHOICES = 1024, 32
-"""Experts that a router tells apart, and how many it may choose: a warp publishes them."""
+"""Experts that a router of one warp tells apart, and how many it may choose."""
 
 MAX_GROUP = 16
 """Query heads of one attention tile."""
@@ -517,7 +517,7 @@ class Coder:
             ("Weights", self.operand(k.weights)),
         )
         record = [*self.place(k.x), *self.place(k.ids), *self.place(k.weights)]
-        return Code("Topk", constants, types, 16 * ceil_div(k.n, 4) + 4 * k.choices), record
+        return Code("Topk", constants, types, 0), record
 
     def experts(
         self, name: str, k: MoeGateUp | MoeDown
