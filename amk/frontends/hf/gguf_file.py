@@ -16,7 +16,11 @@ from amk.errors import AmkError
 from amk.frontends.hf.checkpoint import F32, TensorInfo, check_finite, check_known
 from amk.frontends.hf.fields import Fields
 
-ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+ARCHITECTURES = {
+    "llama": "LlamaForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+}
 """Architectures of GGUF that are read. llama.cpp calls Mistral llama: the same decoder."""
 
 NAMES = {
@@ -28,12 +32,17 @@ NAMES = {
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
     "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
     "ffn_norm": "post_attention_layernorm",
     "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
 """Names of tensors, of whole models or inside `blk.N.`, and Hugging Face's."""
+
+FREQUENCIES = "rope_freqs.weight"
+"""A tensor of divisors of the rotary frequencies."""
 
 NAME = re.compile(r"(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)")
 
@@ -84,6 +93,8 @@ class GgufFile:
         self.tensors: dict[str, TensorInfo] = {}
         for t in self.reader.tensors:
             name = hf_name(t.name)
+            if name == FREQUENCIES:
+                continue
             self.raw[name] = t
             shape = tuple(int(n) for n in reversed(t.shape.tolist()))
             self.tensors[name] = TensorInfo(shape, str(t.tensor_type.name).lower())
@@ -115,7 +126,7 @@ class GgufFile:
             {
                 "rope.dimension_count": (None, head_dim),
                 "attention.value_length": (None, head_dim),
-                "rope.scaling.type": (None, "none"),
+                "rope.scaling.type": (None, "none", "linear"),
                 "attention.sliding_window": (None, 0),
                 "expert_count": (None, 0),
                 "expert_used_count": (None, 0),
@@ -140,9 +151,31 @@ class GgufFile:
             "tie_word_embeddings": "output.weight" not in names,
             "bos_token_id": self.fields.get("tokenizer.ggml.bos_token_id"),
             "eos_token_id": self.fields.get("tokenizer.ggml.eos_token_id"),
+            "rope_scaling": self.rope_scaling(f),
         }
         f.finish()
         return config
+
+    def rope_scaling(self, f: Fields) -> dict[str, object] | None:
+        """How the rotation is scaled, as a config.json says it: by one factor for all frequencies,
+        or by one for each, which is what converters make of Llama 3."""
+        linear = f.given("rope.scaling.type") == "linear"
+        each = next((t for t in self.reader.tensors if t.name == FREQUENCIES), None)
+        if each is None and linear:
+            return {"rope_type": "linear", "factor": f.number("rope.scaling.factor")}
+        if each is None:
+            return None
+        if linear:
+            raise f.refuse("rope.scaling.type", f"contradicts tensor '{FREQUENCIES}'")
+        factors = np.asarray(self.gguf.dequantize(each.data, each.tensor_type), np.float32)
+        listed = [float(v) for v in check_finite(FREQUENCIES, factors, self.where).reshape(-1)]
+        return {
+            "rope_type": "longrope",
+            "short_factor": listed,
+            "long_factor": listed,
+            "factor": 1.0,
+            "original_max_position_embeddings": f.size("context_length"),
+        }
 
     def read(self, name: str) -> F32:
         """A tensor as float32, C-contiguous, rows in Hugging Face's order."""

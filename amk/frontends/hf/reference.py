@@ -59,7 +59,7 @@ def load_reference(model: Model, dtype: str) -> Any:
         elif model.path is None:
             module = _from_weights(model)
         elif model.path.suffix == ".gguf":
-            module = _from_gguf(model.path)
+            module = _from_gguf(model.path, model.raw.get("rope_scaling"))
         else:
             module = LIBRARY.AutoModelForCausalLM.from_pretrained(
                 model.path,
@@ -100,11 +100,14 @@ def _from_weights(model: Model) -> Any:
     return module
 
 
-def _from_gguf(path: Path) -> Any:
-    """transformers' GGUF reader, called directly: `from_pretrained` would want `accelerate`."""
+def _from_gguf(path: Path, rope_scaling: Any) -> Any:
+    """transformers' GGUF reader, called directly: `from_pretrained` would want `accelerate`. It
+    does not see how the rotation is scaled, so it is told."""
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-    module = _empty(LIBRARY.AutoConfig.from_pretrained(path.parent, gguf_file=path.name))
+    config = LIBRARY.AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+    config.rope_parameters = {**config.rope_parameters, **deepcopy(rope_scaling or {})}
+    module = _empty(config)
     read: Any = load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=module)
     state = dict(read["tensors"])
     if module.config.tie_word_embeddings:

@@ -18,7 +18,8 @@ from amk.frontends.hf.decoder import tensor_shapes
 from amk.frontends.hf.gguf_file import NAMES, hf_name, unpermute
 from amk.frontends.hf.presets import preset
 from amk.frontends.hf.random_weights import RandomWeights
-from amk.frontends.hf.source import open_model
+from amk.frontends.hf.reference import reference_logits
+from amk.frontends.hf.source import Model, open_model
 
 F32 = NDArray[np.float32]
 Write = Callable[..., Path]
@@ -52,7 +53,7 @@ def write(tmp_path: Path) -> Write:
         q8: bool = False,
     ) -> Path:
         path = tmp_path / "tiny.gguf"
-        weights = RandomWeights(parse_config(qwen2() if arch == "qwen2" else preset("tiny")))
+        weights = RandomWeights(parse_config(qwen(arch) if "qwen" in arch else preset("tiny")))
         writer: Any = gguf.GGUFWriter(path, arch)
         metadata: dict[str, Any] = {
             "block_count": 2, "context_length": 512, "embedding_length": 64,
@@ -91,10 +92,12 @@ def write(tmp_path: Path) -> Write:
     return make
 
 
-def qwen2() -> dict[str, object]:
-    """The preset `tiny` as a Qwen2."""
-    raw = preset("tiny") | {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
-    del raw["attention_bias"]
+def qwen(arch: str) -> dict[str, object]:
+    """The preset `tiny` as a Qwen 2 or 3."""
+    raw = preset("tiny") | {"model_type": arch, "architectures": [f"{arch.title()}ForCausalLM"]}
+    if arch == "qwen2":
+        del raw["attention_bias"]
+    del raw["mlp_bias"]
     return raw
 
 
@@ -148,10 +151,65 @@ def test_reference_reads_the_same(write: Write) -> None:
 
 def test_qwen2_rows_are_not_permuted(write: Write) -> None:
     model = open_model(str(write("qwen2", {"rope.dimension_count": None})))
-    weights = RandomWeights(parse_config(qwen2()))
+    weights = RandomWeights(parse_config(qwen("qwen2")))
     name = "model.layers.1.self_attn.q_proj"
     for kind in ("weight", "bias"):
         assert np.array_equal(model.weight(f"{name}.{kind}"), weights.read(f"{name}.{kind}"))
+
+
+def test_qwen3_has_norms_on_heads(write: Write) -> None:
+    length = {"attention.key_length": 16, "rope.dimension_count": None}
+    model = open_model(str(write("qwen3", length)))
+    raw = qwen("qwen3")
+    weights = RandomWeights(parse_config(raw))
+    assert model.config.qk_norm == "head" and model.config.head_dim == 16
+    assert set(model.tensors) == set(weights.tensors)
+    for name in weights.tensors:
+        assert np.array_equal(model.weight(name), weights.read(name)), name
+
+
+LINEAR = {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}
+FACTORS = {"rope_freqs.weight": np.linspace(1, 8, 8, dtype=np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "extra", "scaling"),
+    [
+        (LINEAR, {}, {"rope_type": "linear", "factor": 4.0}),
+        (
+            {},
+            FACTORS,
+            {
+                "rope_type": "longrope",
+                "short_factor": FACTORS["rope_freqs.weight"].tolist(),
+                "long_factor": [1.0] * 8,
+                "attention_factor": 1.0,
+            },
+        ),
+    ],
+    ids=["linear", "factors"],
+)
+def test_scaled_rotation(
+    write: Write, fields: dict[str, Any], extra: dict[str, F32], scaling: dict[str, Any]
+) -> None:
+    """Equal to a safetensors model with that scaling, and transformers is told of it."""
+    model = open_model(str(write(fields=fields, extra=extra)))
+    raw = preset("tiny") | {"rope_scaling": scaling, "rms_norm_eps": float(np.float32(1e-5))}
+    same = Model("same", raw, RandomWeights(parse_config(raw)))
+    assert model.config.inv_freq == same.config.inv_freq != parse_config(preset("tiny")).inv_freq
+    assert model.config.max_context == 512
+    ids = [5, 9, 200, 31, 7, 64, 100]
+    expected = reference_logits(same, ids)
+    np.testing.assert_allclose(reference_logits(model, ids), expected, rtol=1e-4, atol=1e-4)
+    plain = reference_logits(open_model("random:tiny"), ids)
+    assert np.abs(plain - expected)[-1].max() > 0.01
+
+
+def test_two_scalings_contradict(write: Write) -> None:
+    path = write(fields=LINEAR, extra=FACTORS)
+    assert refusal(lambda: open_model(str(path))).startswith(
+        "config field 'llama.rope.scaling.type' = \"linear\" contradicts tensor 'rope_freqs.weight'"
+    )
 
 
 def test_an_output_matrix_unties_the_head(write: Write) -> None:
@@ -187,9 +245,12 @@ def test_tensors_are_strict(write: Write) -> None:
     path = write(drop=("model.layers.0.mlp.up_proj.weight",))
     message = refusal(lambda: open_model(str(path)))
     assert message == f"tensor 'model.layers.0.mlp.up_proj.weight' is missing from '{path}'"
-    path = write(extra={"rope_freqs.weight": np.ones(8, np.float32)})
+    path = write(extra={"rope_freqs.weight": np.ones(7, np.float32)})
     message = refusal(lambda: open_model(str(path)))
-    assert message == f"tensor 'rope_freqs.weight' in '{path}' is not used by family 'llama'"
+    assert message.startswith("config field 'rope_scaling.short_factor' = [1.0, 1.0, 1.0, ")
+    path = write(extra={"blk.0.attn_extra.weight": np.ones(7, np.float32)})
+    message = refusal(lambda: open_model(str(path)))
+    assert message == f"tensor 'blk.0.attn_extra.weight' in '{path}' is not used by family 'llama'"
     path = write(drop=("model.norm.weight",), extra={"output_norm.weight": np.ones(63, np.float32)})
     message = refusal(lambda: open_model(str(path)))
     assert message == f"tensor 'model.norm.weight' in '{path}' has shape 63, expected 64"
