@@ -188,6 +188,8 @@ class RopeReader:
         context = self.original_context(rope)
         factor = rope.number("factor", self.positions / context)
         fast, slow = rope.number("beta_fast", 32), rope.number("beta_slow", 1)
+        if self.rope.local_theta:  # transformers looks for it outside of the two tables
+            rope.only({"truncate": (None, True)})
         inv = yarn_frequencies(theta, dim, factor, context, fast, slow, rope.flag("truncate", True))
         default, one = mscale(factor), rope.take("mscale", None)
         if one is not None and rope.take("mscale_all_dim", None) is not None:

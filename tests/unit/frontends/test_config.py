@@ -172,6 +172,15 @@ REFUSED: list[tuple[dict[str, object], str]] = [
 ]  # fmt: skip
 
 
+def test_yarn_of_two_tables_rounds_its_bounds() -> None:
+    """transformers does not see `truncate` in a table of its own, so false is refused."""
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
+    gemma = preset("gemma-3-1b")
+    assert parse_config(gemma | {"rope_scaling": yarn}).inv_freq != parse_config(gemma).inv_freq
+    with pytest.raises(AmkError, match="'rope_scaling.truncate' = false is not supported"):
+        parse_config(gemma | {"rope_scaling": yarn | {"truncate": False}})
+
+
 @pytest.mark.parametrize(("config", "message"), REFUSED, ids=range(len(REFUSED)))
 def test_refusals_name_the_field(config: dict[str, object], message: str) -> None:
     with pytest.raises(AmkError) as caught:
