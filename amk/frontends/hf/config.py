@@ -114,7 +114,7 @@ def _read(fields: Fields, family: Family, name: str) -> DecoderConfig:
         local_inv_freq=local_inv_freq,
         local_rope_scale=local_scale,
         plan=plan,
-        attention_factor=_attention_factor(fields, family),
+        attention_factor=_attention_factor(fields, family, head_dim),
         softcap=_number(fields, family.softcap),
         activation=_activation(fields, family),
         parallel=parallel,
@@ -195,9 +195,11 @@ def _number(fields: Fields, name: str) -> float | None:
     return fields.number(name) if name and fields.given(name) is not None else None
 
 
-def _attention_factor(fields: Fields, family: Family) -> float | None:
+def _attention_factor(fields: Fields, family: Family, head_dim: int) -> float | None:
+    """The factor that a config gives; None where it is 1 / sqrt(head_dim)."""
     factor = _number(fields, family.attention_factor)
-    return factor if factor is None else factor**family.attention_power
+    factor = factor if factor is None else factor**family.attention_power
+    return None if factor == head_dim**-0.5 else factor
 
 
 def _activation(fields: Fields, family: Family) -> str:
