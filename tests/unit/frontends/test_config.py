@@ -73,7 +73,7 @@ def test_unknown_preset() -> None:
 
 REFUSED: list[tuple[dict[str, object], str]] = [
     ({}, "config field 'model_type' is missing"),
-    (tiny(model_type="gpt2"), "model type 'gpt2' is not supported (supported: cohere, cohere2, "),
+    (tiny(model_type="gpt2"), "model type 'gpt2' is not supported (supported: "),
     (without(tiny(), "architectures"), "config field 'architectures' is missing"),
     (
         tiny(architectures=["LlamaForSequenceClassification"]),
