@@ -6,9 +6,13 @@ passes that have them: `amk-opt -p 'lower{num-sms=132}' FILE`.
 
 PIPELINES = {
     # model -> model: fewer, larger operators. Every hop between SMs costs about a microsecond, and
-    # a fused operator is one hop. qkv first, because it needs the plain linears; norms last but
-    # one, into whatever reads them.
-    "fuse": "fuse-qkv,fuse-append,fuse-gate-up,fuse-norm,fuse-residual,fuse-lm-head,verify-model",
+    # a fused operator is one hop. Appends first: attention normalizes only rows that it appends.
+    # Then qkv, because it needs the plain linears; norms into whatever reads them, and what is left
+    # of them takes residuals, as matrices do.
+    "fuse": (
+        "fuse-append,fuse-qkv,fuse-gate-up,fuse-activation,fuse-norm,fuse-residual,fuse-lm-head,"
+        "verify-model"
+    ),
     # model -> task: operators become families of tiles on buffers. Tiles before synchronization,
     # which follows from the overlap of what tiles write and read.
     "to-task": "convert-model-to-task,choose-tiles,insert-sync,verify-task",

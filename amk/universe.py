@@ -11,9 +11,10 @@ from xdsl.ir import Dialect
 from xdsl.passes import ModulePass
 
 PASS_NAMES = (
-    "fuse-qkv",
     "fuse-append",
+    "fuse-qkv",
     "fuse-gate-up",
+    "fuse-activation",
     "fuse-norm",
     "fuse-residual",
     "fuse-lm-head",

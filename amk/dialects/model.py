@@ -149,6 +149,7 @@ class PackOp(Declaration):
     layouts = prop_def(ArrayAttr[StringAttr])
     ranges = prop_def(DenseArrayBase)
     head_dim = prop_def(Size)
+    rotary = prop_def(Size)
     type = prop_def(TensorType)
     traits = traits_def(SymbolOpInterface())
 
@@ -164,6 +165,7 @@ class PackOp(Declaration):
                     i64, [n for r in taken for n in (r.lo, r.hi, r.every)]
                 ),
                 "head_dim": size(pack.head_dim),
+                "rotary": size(pack.rotary),
                 "type": type,
             }
         )
@@ -179,6 +181,7 @@ class PackOp(Declaration):
             tuple(s.data for s in self.layouts),
             self.head_dim.value.data,
             tuple(r if r != Range(0, 0) else None for r in taken),
+            self.rotary.value.data,
         )
 
     @classmethod
@@ -203,16 +206,20 @@ class PackOp(Declaration):
 
         parts = parser.parse_comma_separated_list(parser.Delimiter.PAREN, source)
         head_dim = parser.parse_integer() if parser.parse_optional_keyword("head_dim") else 0
+        rotary = parser.parse_integer() if parser.parse_optional_keyword("rotary") else 0
         parser.parse_punctuation(":")
         type = cast(TensorType[Attribute], parser.parse_type())
         layouts, sources = tuple(p[0] for p in parts), tuple(p[1] for p in parts)
         ranges = tuple(p[2] for p in parts) if any(p[2] for p in parts) else ()
-        return cls(Pack(name, *tensor_of(type), mode, sources, layouts, head_dim, ranges), type)
+        return cls(
+            Pack(name, *tensor_of(type), mode, sources, layouts, head_dim, ranges, rotary), type
+        )
 
     def print(self, printer: Printer) -> None:
         p = self.plain()
         items = ", ".join(f"{a} @{s}{range_text(r)}" for s, a, r in p.parts())
         tail = f" head_dim {p.head_dim}" if p.head_dim else ""
+        tail += f" rotary {p.rotary}" if p.rotary else ""
         printer.print_string(f" @{p.name} = {p.mode}({items}){tail} : {self.type}")
 
     def verify_(self) -> None:
@@ -235,6 +242,10 @@ class PackOp(Declaration):
         if "rope" in p.layouts and (p.head_dim <= 0 or p.head_dim % 2):
             raise VerifyException(
                 f"pack @{p.name} needs an even positive head_dim, got {p.head_dim} (M3)"
+            )
+        if p.rotary % 2 or not 0 <= p.rotary <= p.head_dim:
+            raise VerifyException(
+                f"pack @{p.name} turns {p.rotary} of {p.head_dim} rows of a head (M3)"
             )
 
 
@@ -379,40 +390,45 @@ class EmbedOp(ModelOp):
 @irdl_op_definition
 class RmsNormOp(ModelOp):
     """x * weight / sqrt(mean(x^2) + eps); with `groups`, for each of so many equal parts of x by
-    itself."""
+    itself; plus `residual`."""
 
     name = "model.rms_norm"
     x = operand_def(TensorType)
+    residual = opt_operand_def(TensorType)
     weight = prop_def(FlatSymbolRefAttrConstr)
     eps = prop_def(Real)
     groups = opt_prop_def(Size)
     out = result_def(TensorType)
     assembly_format = (
-        "$x `,` $weight `eps` $eps (`groups` $groups^)? attr-dict `:` type($x) `->` type($out)"
+        "$x `,` $weight `eps` $eps (`groups` $groups^)? "
+        "(`residual` $residual^ `:` type($residual))? attr-dict `:` type($x) `->` type($out)"
     )
 
 
 @irdl_op_definition
 class LayerNormOp(ModelOp):
     """(x - mean(x)) * weight / sqrt(variance(x) + eps) + bias; with `groups`, for each of so many
-    equal parts of x by itself."""
+    equal parts of x by itself; plus `residual`."""
 
     name = "model.layer_norm"
     x = operand_def(TensorType)
+    residual = opt_operand_def(TensorType)
     weight = prop_def(FlatSymbolRefAttrConstr)
     bias = opt_prop_def(FlatSymbolRefAttrConstr)
     eps = prop_def(Real)
     groups = opt_prop_def(Size)
     out = result_def(TensorType)
     assembly_format = (
-        "$x `,` $weight (`bias` $bias^)? `eps` $eps (`groups` $groups^)? attr-dict "
+        "$x `,` $weight (`bias` $bias^)? `eps` $eps (`groups` $groups^)? "
+        "(`residual` $residual^ `:` type($residual))? attr-dict "
         "`:` type($x) `->` type($out)"
     )
 
 
 @irdl_op_definition
 class LinearOp(ModelOp):
-    """scale * (W x + bias) + residual, where x is first normalized if `norm` is given."""
+    """scale * (W x + bias) + residual, where x is first normalized if `norm` is given; or, without
+    residual, kind(scale * (W x + bias))."""
 
     name = "model.linear"
     x = operand_def(TensorType)
@@ -422,10 +438,12 @@ class LinearOp(ModelOp):
     norm = opt_prop_def(FlatSymbolRefAttrConstr)
     eps = opt_prop_def(Real)
     scale = opt_prop_def(Real)
+    kind = opt_prop_def(ActivationAttr)
     out = result_def(TensorType)
     assembly_format = (
         "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? (`scale` $scale^)? "
-        "(`residual` $residual^ `:` type($residual))? attr-dict `:` type($x) `->` type($out)"
+        "(`kind` $kind^)? (`residual` $residual^ `:` type($residual))? attr-dict "
+        "`:` type($x) `->` type($out)"
     )
 
 
@@ -473,6 +491,9 @@ class AttentionOp(ModelOp):
     `window` restricts rows to (pos - window, pos], `softcap` makes of each scaled score s the
     score softcap * tanh(s / softcap), and `sinks` names one logit for each query head that counts
     in the denominator of its softmax.
+
+    With `q_norm` and `k_norm` each head of q and of k is normalized first, and with `rope` it is
+    rotated next. With `halves`, q and k hold elements i and i + rotary / 2 of a head as neighbors.
     """
 
     name = "model.attention"
@@ -488,12 +509,20 @@ class AttentionOp(ModelOp):
     window = opt_prop_def(Size)
     softcap = opt_prop_def(Real)
     sinks = opt_prop_def(FlatSymbolRefAttrConstr)
+    q_norm = opt_prop_def(FlatSymbolRefAttrConstr)
+    k_norm = opt_prop_def(FlatSymbolRefAttrConstr)
+    eps = opt_prop_def(Real)
+    table = opt_prop_def(FlatSymbolRefAttrConstr)
+    rotary = opt_prop_def(Size)
+    halves = opt_prop_def(UnitAttr)
     out = result_def(TensorType)
     irdl_options = (AttrSizedOperandSegments(as_property=True),)
     assembly_format = (
         "$q (`append` $k^ `,` $v `:` type($k) `,` type($v))? `,` $cache `at` $pos `heads` $heads "
         "`kv_heads` $kv_heads `head_dim` $head_dim `scale` $scale (`window` $window^)? "
-        "(`softcap` $softcap^)? (`sinks` $sinks^)? attr-dict `:` type($q) `->` type($out)"
+        "(`softcap` $softcap^)? (`sinks` $sinks^)? "
+        "(`q_norm` $q_norm^ `k_norm` $k_norm `eps` $eps)? (`rope` $table^)? (`rotary` $rotary^)? "
+        "(`halves` $halves^)? attr-dict `:` type($q) `->` type($out)"
     )
 
 
@@ -565,11 +594,9 @@ class ArgmaxOp(ModelOp):
 
 @irdl_op_definition
 class QkvOp(ModelOp):
-    """Query, key and value projections from one packed weight, with norm before and rotary
-    embedding after.
-
-    q and k come out with rotary pairs as neighbors (2i, 2i + 1), as the pack's `rope` layout puts
-    them.
+    """Query, key and value projections from one packed weight, with norm before and, if there is a
+    table, rotary embedding after: of neighbors (2i, 2i + 1) among the first `rotary` elements of
+    each head of q and k (default: all of it).
     """
 
     name = "model.qkv"
@@ -579,7 +606,8 @@ class QkvOp(ModelOp):
     bias = opt_prop_def(FlatSymbolRefAttrConstr)
     norm = opt_prop_def(FlatSymbolRefAttrConstr)
     eps = opt_prop_def(Real)
-    table = prop_def(FlatSymbolRefAttrConstr)
+    table = opt_prop_def(FlatSymbolRefAttrConstr)
+    rotary = opt_prop_def(Size)
     heads = prop_def(Size)
     kv_heads = prop_def(Size)
     head_dim = prop_def(Size)
@@ -587,15 +615,16 @@ class QkvOp(ModelOp):
     k = result_def(TensorType)
     v = result_def(TensorType)
     assembly_format = (
-        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? `rope` $table `at` $pos "
-        "`heads` $heads `kv_heads` $kv_heads `head_dim` $head_dim attr-dict "
-        "`:` type($x) `->` type($q) `,` type($k) `,` type($v)"
+        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? (`rope` $table^)? "
+        "(`rotary` $rotary^)? `at` $pos `heads` $heads `kv_heads` $kv_heads `head_dim` $head_dim "
+        "attr-dict `:` type($x) `->` type($q) `,` type($k) `,` type($v)"
     )
 
 
 @irdl_op_definition
 class GateUpOp(ModelOp):
-    """silu(gate) * up, where gate and up are the interleaved rows of one packed weight times x."""
+    """kind(gate) * up (default: silu), where gate and up are the interleaved rows of one packed
+    weight times x."""
 
     name = "model.gate_up"
     x = operand_def(TensorType)
@@ -603,17 +632,18 @@ class GateUpOp(ModelOp):
     bias = opt_prop_def(FlatSymbolRefAttrConstr)
     norm = opt_prop_def(FlatSymbolRefAttrConstr)
     eps = opt_prop_def(Real)
+    kind = opt_prop_def(ActivationAttr)
     out = result_def(TensorType)
     assembly_format = (
-        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? attr-dict "
-        "`:` type($x) `->` type($out)"
+        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? (`kind` $kind^)? "
+        "attr-dict `:` type($x) `->` type($out)"
     )
 
 
 @irdl_op_definition
 class LmHeadOp(ModelOp):
-    """Logits and their argmax in one operator: the logits are an output of the program, the token
-    its result."""
+    """Logits, scale * (W x + bias), and their argmax in one operator: the logits are an output of
+    the program, the token its result. With `softcap`, a logit l is softcap * tanh(l / softcap)."""
 
     name = "model.lm_head"
     x = operand_def(TensorType)
@@ -621,9 +651,12 @@ class LmHeadOp(ModelOp):
     bias = opt_prop_def(FlatSymbolRefAttrConstr)
     norm = opt_prop_def(FlatSymbolRefAttrConstr)
     eps = opt_prop_def(Real)
+    scale = opt_prop_def(Real)
+    softcap = opt_prop_def(Real)
     out = result_def(TOKEN)
     assembly_format = (
-        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? attr-dict `:` type($x)"
+        "$x `,` $weight (`bias` $bias^)? (`norm` $norm^ `eps` $eps)? (`scale` $scale^)? "
+        "(`softcap` $softcap^)? attr-dict `:` type($x)"
     )
 
 

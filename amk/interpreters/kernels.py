@@ -251,6 +251,10 @@ def prepared(k: Attention, heads: F32, norm: str | None, mem: Memory) -> F32:
     """Heads [n, head_dim] of q or k, normalized and rotated if the kernel does that."""
     if norm:
         weight = mem.weight(norm, 0, k.head_dim)
+        if k.halves:
+            half = (k.rotary or k.head_dim) // 2
+            pairs = np.stack([weight[:half], weight[half : 2 * half]], axis=1)
+            weight = np.concatenate([pairs.reshape(-1), weight[2 * half :]])
         heads = np.stack([normalize(head, weight, k.eps) for head in heads])
     if k.rope:
         cos, sin = mem.lookup(k.rope, mem.pos)

@@ -121,11 +121,13 @@ class ModelInterpreter(Decoder):
                 self.normalize(op)
             case model.LinearOp():
                 y = self.product(op) * np.float32(model.number(op.scale, 1.0))
+                if op.kind is not None:
+                    y = activate(op.kind.data, y)
                 self.define(op.out, y + self.values[op.residual] if op.residual else y)
             case model.RopeOp():
                 self.rope(op)
             case model.KvAppendOp():
-                self.append(op.cache.string_value(), op.k, op.v)
+                self.append(op.cache.string_value(), self.values[op.k], self.values[op.v])
             case model.AttentionOp():
                 self.attention(op)
             case model.GluOp():
@@ -146,9 +148,12 @@ class ModelInterpreter(Decoder):
                 self.qkv(op)
             case model.GateUpOp():
                 gate, up = self.product(op).reshape(-1, 2).T
-                self.define(op.out, activate(model.Activation.SILU, gate) * up)
+                kind = op.kind.data if op.kind is not None else model.Activation.SILU
+                self.define(op.out, activate(kind, gate) * up)
             case model.LmHeadOp():
-                self.scores = self.product(op)
+                self.scores = self.product(op) * np.float32(model.number(op.scale, 1.0))
+                if op.softcap is not None:
+                    self.scores = softcap(self.scores, op.softcap.value.data)
                 self.define(op.out, np.array([self.scores.argmax()], np.float32))
             case model.TopkOp():
                 self.topk(op)
@@ -173,17 +178,21 @@ class ModelInterpreter(Decoder):
         if isinstance(op, model.LayerNormOp) and op.bias is not None:
             bias = self.weight(op.bias)
             y = (y.reshape(-1, len(bias)) + bias).reshape(-1)
-        self.define(op.out, y)
+        self.define(op.out, y + self.values[op.residual] if op.residual else y)
 
     def rope(self, op: model.RopeOp) -> None:
-        x = self.heads(op.x, op.head_dim.value.data).copy()
-        table = self.weight(op.table)[self.pos]
-        half = table.shape[1]
+        x = self.heads(op.x, op.head_dim.value.data)
+        self.define(op.out, self.turned(x, op.table, op.interleaved is not None).reshape(-1))
+
+    def turned(self, x: F32, table: SymbolRefAttr, neighbors: bool) -> F32:
+        """Heads [n, head_dim], rotated in pairs of halves or of neighbors."""
+        x, angles = x.copy(), self.weight(table)[self.pos]
+        half = angles.shape[1]
         first, second = slice(0, half), slice(half, 2 * half)
-        if op.interleaved is not None:
+        if neighbors:
             first, second = slice(0, 2 * half, 2), slice(1, 2 * half, 2)
-        x[:, first], x[:, second] = rotate(x[:, first], x[:, second], table)
-        self.define(op.out, x.reshape(-1))
+        x[:, first], x[:, second] = rotate(x[:, first], x[:, second], angles)
+        return x
 
     def normed(self, op: NORMED | model.MoeGateUpOp) -> F32:
         """x, normalized if the operator says so."""
@@ -205,10 +214,9 @@ class ModelInterpreter(Decoder):
         """Rotary pairs are neighbors in the packed rows of q and k."""
         heads, kv_heads = op.heads.value.data, op.kv_heads.value.data
         y = self.product(op).reshape(-1, op.head_dim.value.data)
-        turning = y[: heads + kv_heads]
-        table = self.weight(op.table)[self.pos]
-        turned = np.stack(rotate(turning[:, 0::2], turning[:, 1::2], table), axis=2)
-        turned = turned.reshape(turning.shape)
+        turned = y[: heads + kv_heads]
+        if op.table is not None:
+            turned = self.turned(turned, op.table, neighbors=True)
         self.define(op.q, turned[:heads].reshape(-1))
         self.define(op.k, turned[heads:].reshape(-1))
         self.define(op.v, y[heads + kv_heads :].reshape(-1))
@@ -242,17 +250,31 @@ class ModelInterpreter(Decoder):
         y = np.asarray(self.values[op.weights] @ np.stack(made), np.float32)
         self.define(op.out, y + self.values[op.residual] if op.residual else y)
 
-    def append(self, cache: str, k: SSAValue, v: SSAValue) -> None:
+    def append(self, cache: str, k: F32, v: F32) -> None:
         shape = self.storage.keys[cache][:, 0].shape
         dtype = self.storage.program.caches[cache].dtype
-        self.storage.keys[cache][:, self.pos] = round_to(self.values[k].reshape(shape), dtype)
-        self.storage.values[cache][:, self.pos] = round_to(self.values[v].reshape(shape), dtype)
+        self.storage.keys[cache][:, self.pos] = round_to(k.reshape(shape), dtype)
+        self.storage.values[cache][:, self.pos] = round_to(v.reshape(shape), dtype)
+
+    def prepared(self, op: model.AttentionOp, x: F32, norm: SymbolRefAttr | None) -> F32:
+        """Heads of q or k [n, head_dim], in the order of a head, normalized and rotated."""
+        if op.halves is not None and op.table is not None:
+            pairs = self.weight(op.table).shape[2]
+            low, high = x[:, 0 : 2 * pairs : 2], x[:, 1 : 2 * pairs : 2]
+            x = np.concatenate([low, high, x[:, 2 * pairs :]], axis=1)
+        if norm is not None and op.eps is not None:
+            shape, eps = x.shape, op.eps.value.data
+            x = rms_norm(x.reshape(-1), self.weight(norm), eps, len(x)).reshape(shape)
+        if op.table is not None:
+            x = self.turned(x, op.table, neighbors=op.halves is None)
+        return x
 
     def attention(self, op: model.AttentionOp) -> None:
         cache = op.cache.string_value()
         if op.k is not None and op.v is not None:
-            self.append(cache, op.k, op.v)
-        q = self.heads(op.q, op.head_dim.value.data)
+            k = self.prepared(op, self.heads(op.k, op.head_dim.value.data), op.k_norm)
+            self.append(cache, k, self.values[op.v])
+        q = self.prepared(op, self.heads(op.q, op.head_dim.value.data), op.q_norm)
         first = max(0, self.pos + 1 - op.window.value.data) if op.window is not None else 0
         keys = self.storage.keys[cache][:, first : self.pos + 1]
         values = self.storage.values[cache][:, first : self.pos + 1]

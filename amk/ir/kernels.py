@@ -312,6 +312,8 @@ class Attention(Kernel):
     k that is appended, alike, with k_norm
     rope     next both are rotated in pairs (2i, 2i+1) by the step's position; of each head the
     first `rotary` elements, all if 0
+    halves   q and k hold elements i and i + rotary / 2 of a head as (2i, 2i+1); q_norm and k_norm
+    do not
     """
 
     mnemonic: ClassVar[str] = "attention"
@@ -335,6 +337,7 @@ class Attention(Kernel):
     eps: float = 0.0
     rope: Weight | None = None
     rotary: int = 0
+    halves: int = 0
 
     positive: ClassVar[tuple[str, ...]] = ("heads", "kv_heads", "head_dim", "splits")
 
@@ -353,8 +356,10 @@ class Attention(Kernel):
             yield "norms and rope need 'k' and 'v': rows of the cache have been through them"
         if self.rope:
             yield from _rotary(self.head_dim, self.rotary)
-        elif self.rotary:
-            yield "rotary needs 'rope'"
+        elif self.rotary or self.halves:
+            yield "rotary and halves need 'rope'"
+        if self.halves > 1:
+            yield f"halves must be 0 or 1, got {self.halves}"
 
     @property
     def grid(self) -> int:

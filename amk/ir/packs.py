@@ -35,13 +35,17 @@ def round_to(values: F32, dtype: str) -> F32:
     return round_bf16(values) if dtype == "bf16" else values
 
 
-def rope_order(rows: int, head_dim: int) -> NDArray[np.intp]:
-    """Source row of each row in layout `rope`: of a head, i and i + head_dim / 2 are neighbors."""
+def rope_order(rows: int, head_dim: int, rotary: int = 0) -> NDArray[np.intp]:
+    """Source row of each row in layout `rope`: of a head, i and i + rotary / 2 are neighbors."""
     if head_dim <= 0 or head_dim % 2 or rows % head_dim:
         raise AmkError(
             f"layout rope needs whole heads of even size, got {rows} rows of head_dim {head_dim}"
         )
-    head = np.arange(head_dim).reshape(2, head_dim // 2).T.reshape(-1)
+    turned = rotary or head_dim
+    if turned % 2 or not 0 < turned <= head_dim:
+        raise AmkError(f"layout rope turns an even part of {head_dim} rows, got {turned}")
+    head = np.arange(head_dim)
+    head[:turned] = head[:turned].reshape(2, turned // 2).T.reshape(-1)
     return (np.arange(0, rows, head_dim)[:, None] + head).reshape(-1)
 
 
@@ -60,12 +64,14 @@ def taken_rows(taken: Range | None, rows: int) -> NDArray[np.intp]:
     return every[(place >= taken.lo) & (place < taken.hi)]
 
 
-def row_order(layout: str, taken: Range | None, rows: int, head_dim: int) -> NDArray[np.intp]:
+def row_order(
+    layout: str, taken: Range | None, rows: int, head_dim: int, rotary: int = 0
+) -> NDArray[np.intp]:
     """Which row of a source of `rows` rows each row of its part is."""
     if layout not in LAYOUTS:
         raise AmkError(f"layout must be one of {', '.join(LAYOUTS)}, got '{layout}'")
     own = taken_rows(taken, rows)
-    return own[rope_order(len(own), head_dim)] if layout == "rope" else own
+    return own[rope_order(len(own), head_dim, rotary)] if layout == "rope" else own
 
 
 def part_shape(layout: str, taken: Range | None, shape: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -81,10 +87,12 @@ def part_type(layout: str, dtype: str) -> tuple[str, ...]:
     return (dtype, "f32") if layout == "plus_one" else (dtype,)
 
 
-def part_values(values: F32, layout: str, taken: Range | None, head_dim: int) -> F32:
+def part_values(
+    values: F32, layout: str, taken: Range | None, head_dim: int, rotary: int = 0
+) -> F32:
     """What a source becomes in a pack: its rows picked and ordered, in its layout."""
     if layout != "rows" or taken is not None:
-        values = values[row_order(layout, taken, values.shape[0], head_dim)]
+        values = values[row_order(layout, taken, values.shape[0], head_dim, rotary)]
     if layout == "plus_one":
         return values + np.float32(1)
     return values.reshape(-1) if layout == "flat" else values
@@ -97,7 +105,7 @@ def materialize(pack: Pack, get: Callable[[str], F32]) -> F32:
     do not make up `pack.shape`.
     """
     parts = [
-        part_values(np.asarray(get(name), np.float32), layout, taken, pack.head_dim)
+        part_values(np.asarray(get(name), np.float32), layout, taken, pack.head_dim, pack.rotary)
         for name, layout, taken in pack.parts()
     ]
     if pack.mode == "concat":

@@ -85,10 +85,11 @@ class Pack:
     """An immutable tensor made of others, row by row, once at load time.
 
     `layouts` has one entry per source. concat: the sources' rows one after the other, each in its
-    layout: `rows` as they are, `rope` with rows i and i + head_dim / 2 of every head made neighbors
-    (2i, 2i + 1), which turns the rotate-half pairing of Hugging Face into pairs of adjacent rows;
-    `plus_one` as they are, with 1 added to every element; `flat` a matrix as one vector, row after
-    row. interleave: row j of source i becomes row j * len(sources) + i.
+    layout: `rows` as they are, `rope` with rows i and i + rotary / 2 of every head made neighbors
+    (2i, 2i + 1), for i below rotary / 2 (rotary 0: head_dim), which turns the rotate-half pairing
+    of Hugging Face into pairs of adjacent rows; `plus_one` as they are, with 1 added to every
+    element; `flat` a matrix as one vector, row after row. interleave: row j of source i becomes row
+    j * len(sources) + i.
 
     `ranges` says which rows of each source are taken (None: all); it may be empty, which means all
     rows of every source.
@@ -102,6 +103,7 @@ class Pack:
     layouts: tuple[str, ...]
     head_dim: int = 0
     ranges: tuple[Range | None, ...] = ()
+    rotary: int = 0
 
     def parts(self) -> list[tuple[str, str, Range | None]]:
         """Source, layout and range of each part."""

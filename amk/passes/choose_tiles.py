@@ -30,6 +30,7 @@ from amk.ir.kernels import (
     Kernel,
     MoeDown,
     MoeGateUp,
+    Norm,
     Ref,
     RowKernel,
     ceil_div,
@@ -70,7 +71,7 @@ class ChooseTilesPass(ModulePass):
                 case Gemv(epilogue="logits"):
                     new = self.head(p, kernel)
                     pairs[kernel.cand.buffer if kernel.cand else ""] = new.grid
-                case Gemv() | Embed() | MoeGateUp() | MoeDown():
+                case Gemv() | Embed() | MoeGateUp() | MoeDown() | Norm(res_in=Ref()):
                     new = replace(kernel, tile=self.rows)
                 case Attention():
                     new = self.attention(p, name, kernel)

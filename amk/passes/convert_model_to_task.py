@@ -50,6 +50,9 @@ from amk.ir.program import SLOT_ROWS, Buffer, TaskProgram
 from amk.passes.rewrite import declarations, programs, replace_program
 
 NORMED = (model.LinearOp, model.QkvOp, model.GateUpOp, model.LmHeadOp, model.MoeGateUpOp)
+RESIDUAL = (model.LinearOp, model.MoeDownOp, model.RmsNormOp, model.LayerNormOp)
+"""Operators that may add a residual, beside the SM that owns its rows."""
+
 SHORT = re.compile(
     r"(?:model\.)?layers\.(\d+)\.(?:self_attn\.|mlp\.)?(.*?)(?:_proj)?(?:\.weight)?$"
 )
@@ -135,7 +138,7 @@ class _Lowering:
 
     @staticmethod
     def is_residual(op: Operation, value: SSAValue) -> bool:
-        return isinstance(op, model.LinearOp | model.MoeDownOp) and op.residual is value
+        return isinstance(op, RESIDUAL) and op.residual is value
 
     def residual_out(self, value: SSAValue, name: str) -> Ref | None:
         """An fp32 copy of a value beside its SM, if some operator adds to it there."""
@@ -224,11 +227,15 @@ class _Lowering:
         groups = op.groups.value.data if op.groups else 1
         declared = self.out.weight(weight)
         shared = int(declared is not None and declared.shape != (n,))
+        rest = None
+        if op.residual:
+            rest = self.residuals.get(op.residual, self.refs[op.residual])
+        kept = self.residual_out(op.out, name) if op.residual else None
         if isinstance(op, model.RmsNormOp):
-            kernel = RmsNorm(n, SLOT_ROWS, x, weight, eps, out, groups, shared)
+            kernel = RmsNorm(n, SLOT_ROWS, x, weight, eps, out, groups, shared, rest, kept)
         else:
             bias = Weight(op.bias.string_value()) if op.bias else None
-            kernel = LayerNorm(n, SLOT_ROWS, x, weight, eps, out, groups, shared, bias=bias)
+            kernel = LayerNorm(n, SLOT_ROWS, x, weight, eps, out, groups, shared, rest, kept, bias)
         self.family(name, kernel)
 
     def unary(
@@ -261,20 +268,26 @@ class _Lowering:
                 q = model.extent(op.q)
                 self.refs |= {op.q: ref, op.k: Ref(ref.buffer, q)}
                 self.refs[op.v] = Ref(ref.buffer, q + model.extent(op.k))
-                fields |= {"epilogue": "rope", "rope": Weight(op.table.string_value())}
-                fields |= {f: getattr(op, f).value.data for f in ("heads", "kv_heads", "head_dim")}
+                if op.table:
+                    sizes = ["heads", "kv_heads", "head_dim", *(["rotary"] if op.rotary else [])]
+                    fields |= {"epilogue": "rope", "rope": Weight(op.table.string_value())}
+                    fields |= {f: getattr(op, f).value.data for f in sizes}
             case model.GateUpOp():
                 ref = self.result(op.out, f"{name}.y")
-                fields |= {"epilogue": "gated", "kind": "silu"}
+                kind = op.kind.data if op.kind else model.Activation.SILU
+                fields |= {"epilogue": "gated", "kind": str(kind)}
             case model.LmHeadOp():
                 ref = self.buffer("logits", n, "f32")
                 pairs = self.buffer("lm_head.pairs", 2 * -(-n // SLOT_ROWS), "f32")
                 fields |= {"epilogue": "logits", "cand": pairs}
+                fields |= {"scale": model.number(op.scale, 1.0)}
+                fields |= {"softcap": model.number(op.softcap, 0.0)}
                 self.refs[op.out] = Ref("token")
             case model.LinearOp():
                 ref = self.result(op.out, f"{name}.y")
-                if op.scale:
-                    fields |= {"scale": op.scale.value.data}
+                fields |= {"scale": model.number(op.scale, 1.0)}
+                if op.kind:
+                    fields |= {"epilogue": "activation", "kind": str(op.kind.data)}
                 if op.residual:
                     res = self.residuals.get(op.residual, self.refs[op.residual])
                     fields |= {"epilogue": "residual", "res_in": res}
@@ -349,5 +362,11 @@ class _Lowering:
             Attention(
                 h, g, d, self.refs[op.q], out, cache, op.scale.value.data, k, v,
                 window=window, softcap=softcap, sinks=sinks,
+                q_norm=Weight(op.q_norm.string_value()) if op.q_norm else None,
+                k_norm=Weight(op.k_norm.string_value()) if op.k_norm else None,
+                eps=model.number(op.eps, 0.0),
+                rope=Weight(op.table.string_value()) if op.table else None,
+                rotary=op.rotary.value.data if op.rotary else 0,
+                halves=int(op.halves is not None),
             ),
         )  # fmt: skip

@@ -17,7 +17,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 
 from amk.dialects import model
-from amk.passes.fusing import producer, used_once
+from amk.passes.fusing import carried, producer, used_once
 from amk.passes.rewrite import programs
 
 
@@ -35,16 +35,26 @@ class FuseLmHeadPass(ModulePass):
 
 
 def fuse(argmax: model.ArgmaxOp) -> None:
-    linear = producer(argmax.x, model.LinearOp)
-    if linear is None or argmax.parent is None or not used_once(linear.out):
+    """Logits may be scaled and capped between the matrix and the choice."""
+    cap = producer(argmax.x, model.SoftcapOp)
+    scaled = cap.x if cap else argmax.x
+    scale = producer(scaled, model.ScaleOp)
+    linear = producer(scale.x if scale else scaled, model.LinearOp)
+    if linear is None or argmax.parent is None or linear.residual or linear.kind:
         return
-    if linear.residual is not None or linear.scale is not None:
+    chain = [op for op in (cap, scale, linear) if op]
+    if not all(used_once(op.out) for op in chain):
         return
+    factor = model.number(linear.scale, 1.0) * (scale.factor.value.data if scale else 1.0)
     block = argmax.parent
     head = model.LmHeadOp.build(
-        operands=[linear.x], properties=linear.properties, result_types=[model.TOKEN]
+        operands=[linear.x],
+        properties=carried(linear, "weight", "bias", "norm", "eps")
+        | ({"scale": model.real(factor)} if factor != 1.0 else {})
+        | ({"softcap": cap.cap} if cap else {}),
+        result_types=[model.TOKEN],
     )
     block.insert_op_before(head, argmax)
     argmax.out.replace_all_uses_with(head.out)
-    block.erase_op(argmax)
-    block.erase_op(linear)
+    for op in (argmax, *chain):
+        block.erase_op(op)

@@ -40,7 +40,7 @@ class FuseNormPass(ModulePass):
 
 def fuse(norm: model.RmsNormOp) -> None:
     uses = list(norm.out.uses)
-    if norm.groups is not None or norm.parent is None or not uses:
+    if norm.groups is not None or norm.residual or norm.parent is None or not uses:
         return
     if not all(normalizes(use) for use in uses):
         return

@@ -1,11 +1,13 @@
 """Project queries, keys and values with one matrix.
 
 Three small matrices on one input are one matrix with three blocks of rows: one hop between SMs, and
-enough tiles to occupy all of them. The pack makes the rows of each rotary pair
-(i, i + head_dim / 2) neighbors, so that the tile that computes one half of a pair has the other
-half too and can rotate it on the spot. Queries and keys come out in that order, which no dot
-product between them notices; so the fusion is made only where the queries meet nothing but the
-keys of this cache.
+enough tiles to occupy all of them. The pack makes the rows of each rotary pair (i, i + rotary / 2)
+neighbors, so that the tile that computes one half of a pair has the other half too and can rotate
+it on the spot. Queries and keys come out in that order, which no dot product between them notices;
+so the fusion is made only where the queries meet nothing but the keys of this cache.
+
+Norms of heads stand between matrix and rotation. A tile of the matrix has no whole head, a tile of
+attention has: so both move there, norm and rotation, and still nothing hops in between.
 
     %q = model.linear %x, @q, %k = model.linear %x, @k, %v = model.linear %x, @v, model.rope %q, %k
     ->
@@ -16,9 +18,11 @@ keys of this cache.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, UnitAttr
+from xdsl.ir import Attribute, SSAValue
 from xdsl.passes import ModulePass
 
 from amk.dialects import model
@@ -35,7 +39,8 @@ from amk.passes.rewrite import programs
 
 @dataclass(frozen=True)
 class FuseQkvPass(ModulePass):
-    """Replace linear and rope of queries, keys and values by `model.qkv`."""
+    """Replace linear, norm of heads and rope of queries, keys and values by `model.qkv`, and by
+    parts of `model.attention`."""
 
     name = "fuse-qkv"
 
@@ -47,45 +52,88 @@ class FuseQkvPass(ModulePass):
             packer.drop_unused()
 
 
+class Heads(NamedTuple):
+    """Where queries or keys come from: a matrix, then maybe a norm of heads, then maybe rope."""
+
+    linear: model.LinearOp
+    norm: model.RmsNormOp | None
+    rope: model.RopeOp | None
+
+
+def heads_of(value: SSAValue | None, heads: int) -> Heads | None:
+    """The origin of `value`, if nobody else sees what lies on the way."""
+    rope = producer(value, model.RopeOp)
+    value = rope.x if rope else value
+    norm = producer(value, model.RmsNormOp)
+    value = norm.x if norm else value
+    linear = producer(value, model.LinearOp)
+    way = [op for op in (rope, norm, linear) if op]
+    if linear is None or not all(used_once(op.out) for op in way):
+        return None
+    if norm and (norm.residual or norm.groups is None or norm.groups.value.data != heads):
+        return None
+    return Heads(linear, norm, rope)
+
+
 def fuse(packer: Packer, users: list[CacheUser]) -> None:
     append, attention = users[0], users[-1]
     if not isinstance(attention, model.AttentionOp) or len(users) > 2:
         return
     if len(users) == 2 and not isinstance(append, model.KvAppendOp):
         return
-    rope_q, rope_k = producer(attention.q, model.RopeOp), producer(append.k, model.RopeOp)
+    if attention.q_norm or attention.table:
+        return
+    q = heads_of(attention.q, attention.heads.value.data)
+    k = heads_of(append.k, attention.kv_heads.value.data)
     v = producer(append.v, model.LinearOp)
-    if not (rope_q and rope_k and v and rotated_alike(rope_q, rope_k, attention)):
+    if not (q and k and v and alike(q, k, attention)) or append.k is None:
         return
-    q, k = producer(rope_q.x, model.LinearOp), producer(rope_k.x, model.LinearOp)
-    types = [rope_q.out.type, rope_k.out.type, v.out.type]
+    norms = [packer.shapes.get(op.weight.string_value()) for op in (q.norm, k.norm) if op]
+    if any(shape != (attention.head_dim.value.data,) for shape in norms):
+        return
+    if q.norm and append is not attention:  # only a tile that appends its row can normalize it
+        return
+    types = [attention.q.type, append.k.type, v.out.type]
     one_element_type = len({model.tensor_of(t)[1] for t in types}) == 1
-    if not (q and k and one_element_type and packer.packable([q, k, v])):
+    if not (one_element_type and packer.packable([q.linear, k.linear, v])):
         return
-    dim = attention.head_dim
-    pack = packer.pack("qkv", [q, k, v], "concat", ("rope", "rope", "rows"), dim.value.data)
+    dim, rope = attention.head_dim, q.rope
+    halves = rope is not None and rope.interleaved is None
+    rotary = rope.rotary.value.data if rope and rope.rotary and rope.rotary != dim else 0
+    turned = "rope" if halves else "rows"
+    pack = packer.pack(
+        "qkv", [q.linear, k.linear, v], "concat", (turned, turned, "rows"),
+        dim.value.data if halves else 0, rotary if halves else 0,
+    )  # fmt: skip
+    rotation: dict[str, Attribute] = {"table": rope.table} if rope else {}
+    rotation |= {"rotary": model.size(rotary)} if rotary else {}
     qkv = model.QkvOp.build(
-        operands=[q.x, rope_q.pos],
+        operands=[q.linear.x, attention.pos],
         properties=pack
-        | carried(q, "norm", "eps")
-        | {"table": rope_q.table, "head_dim": dim}
-        | {"heads": attention.heads, "kv_heads": attention.kv_heads},
+        | carried(q.linear, "norm", "eps")
+        | {"heads": attention.heads, "kv_heads": attention.kv_heads, "head_dim": dim}
+        | (rotation if q.norm is None else {}),
         result_types=types,
     )
     packer.block.insert_op_before(qkv, append)
-    for old, new in zip((rope_q, rope_k, v), qkv.results, strict=True):
-        old.out.replace_all_uses_with(new)
-    for op in (rope_q, rope_k, q, k, v):
-        packer.block.erase_op(op)
+    if q.norm and k.norm:
+        attention.properties |= {"q_norm": q.norm.weight, "k_norm": k.norm.weight}
+        attention.properties |= {"eps": q.norm.eps} | rotation
+        attention.properties |= {"halves": UnitAttr()} if halves else {}
+    for old, new in zip((attention.q, append.k, v.out), qkv.results, strict=True):
+        old.replace_all_uses_with(new)
+    for op in (q.rope, k.rope, q.norm, k.norm, q.linear, k.linear, v):
+        if op:
+            packer.block.erase_op(op)
 
 
-def rotated_alike(q: model.RopeOp, k: model.RopeOp, attention: model.AttentionOp) -> bool:
-    """Whether one rotation serves both, and nobody else sees the order of the pairs."""
-    return (
-        (q.table, q.pos, q.head_dim) == (k.table, k.pos, k.head_dim)
-        and q.head_dim == attention.head_dim
-        and q.full
-        and k.full
-        and used_once(q.out)
-        and used_once(k.out)
-    )
+def alike(q: Heads, k: Heads, attention: model.AttentionOp) -> bool:
+    """Whether one rotation serves both, and one epsilon."""
+    if (q.norm is None) != (k.norm is None) or (q.rope is None) != (k.rope is None):
+        return False
+    if q.norm and k.norm and q.norm.eps != k.norm.eps:
+        return False
+    if q.rope is None or k.rope is None:
+        return True
+    turns = [(op.table, op.pos, op.head_dim, op.rotary, op.interleaved) for op in (q.rope, k.rope)]
+    return turns[0] == turns[1] and q.rope.head_dim == attention.head_dim

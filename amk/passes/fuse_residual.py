@@ -1,4 +1,4 @@
-"""Add the residual where the rows of the matrix are computed.
+"""Add the residual where the rows of the matrix, or of the norm behind it, are computed.
 
 The SM that owns the rows keeps the residual stream in fp32 beside it, so the sum costs no hop and
 is not rounded on the way.
@@ -18,13 +18,16 @@ from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 
 from amk.dialects import model
-from amk.passes.fusing import producer, used_once
+from amk.passes.fusing import used_once
 from amk.passes.rewrite import programs
+
+ADDING = (model.LinearOp, model.MoeDownOp, model.RmsNormOp, model.LayerNormOp)
+"""The operators that can add a residual to what they make."""
 
 
 @dataclass(frozen=True)
 class FuseResidualPass(ModulePass):
-    """Fold `model.add` into the `model.linear` or `model.moe_down` that makes one of its
+    """Fold `model.add` into the `model.linear`, `model.moe_down` or norm that makes one of its
     operands."""
 
     name = "fuse-residual"
@@ -37,9 +40,10 @@ class FuseResidualPass(ModulePass):
 
 
 def fuse(add: model.AddOp, product: SSAValue, residual: SSAValue) -> bool:
-    matrix = producer(product, model.LinearOp) or producer(product, model.MoeDownOp)
-    block = add.parent
-    if matrix is None or block is None or matrix.residual or not used_once(matrix.out):
+    matrix, block = product.owner, add.parent
+    if not isinstance(matrix, ADDING) or block is None or matrix.residual:
+        return False
+    if not used_once(matrix.out) or (isinstance(matrix, model.LinearOp) and matrix.kind):
         return False
     fused = type(matrix).build(
         operands=[*matrix.operands, [residual]],

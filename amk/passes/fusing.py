@@ -46,6 +46,9 @@ class Packer:
         self.block = program.body.block
         declared = list(model.declarations(program))
         self.names = {decl.symbol() for decl in declared}
+        self.shapes = {
+            d.symbol(): t.shape for d in declared if isinstance(t := d.plain(), Tensor | Pack)
+        }
         self.rows = {d.symbol(): rows for d in declared if (rows := rows_of(d.plain()))}
         self.last = declared[-1] if declared else None
 
@@ -60,8 +63,8 @@ class Packer:
 
     def packable(self, linears: Sequence[model.LinearOp]) -> bool:
         """Whether `linears` are one matrix: one input, used for nothing else, not scaled, not yet
-        fused with a residual, normalized alike, and with weights and biases whose rows can be
-        joined."""
+        fused with a residual or an activation, normalized alike, and with weights and biases whose
+        rows can be joined."""
         first = linears[0]
         same = all(
             op.x is first.x
@@ -69,6 +72,7 @@ class Packer:
             and op.eps == first.eps
             and op.residual is None
             and op.scale is None
+            and op.kind is None
             for op in linears
         )
         biased = any(op.bias for op in linears)
@@ -86,6 +90,7 @@ class Packer:
         mode: str,
         layouts: tuple[str, ...],
         head_dim: int = 0,
+        rotary: int = 0,
     ) -> dict[str, Attribute]:
         """Declares the packed weight (and bias) of `linears`: properties `weight` (and `bias`)."""
         made: dict[str, Attribute] = {}
@@ -98,7 +103,7 @@ class Packer:
             name = self.unique(pack_name(sources, what + suffix))
             dtype = tensors[0].dtype
             element, ranges = model.ELEMENTS[dtype], taken if any(taken) else ()
-            pack = Pack(name, shape, dtype, mode, sources, layouts, head_dim, ranges)
+            pack = Pack(name, shape, dtype, mode, sources, layouts, head_dim, ranges, rotary)
             self.declare(model.PackOp(pack, TensorType(element, shape)))
             made[attribute] = SymbolRefAttr(name)
         return made

@@ -155,19 +155,20 @@ class _Checker:
                 yield from self.tensor(op, op.table, (rows, n(op.out)))
             case model.RmsNormOp() | model.LayerNormOp():
                 yield from self.groups(op)
+                if op.residual:
+                    yield from self.shape(op, "residual", op.residual, n(op.x))
             case model.LinearOp():
                 yield from self.tensor(op, op.weight, (n(op.out), n(op.x)))
                 yield from self.tensor(op, op.bias, (n(op.out),))
                 yield from self.norm(op)
                 if op.residual:
                     yield from self.shape(op, "residual", op.residual, n(op.out))
+                    if op.kind is not None:
+                        yield f"{self.label(op)} has a residual and a kind (W5)"
             case model.RopeOp():
                 dim = op.head_dim.value.data
                 rotary = op.rotary.value.data if op.rotary is not None else dim
-                yield from self.table(op, op.table, rotary)
-                if rotary % 2 or not 0 < rotary <= dim:
-                    part = f"{rotary} of {dim} elements of a head"
-                    yield f"{self.label(op)} rotates {part}: it must be even (W3)"
+                yield from self.rotation(op, op.table, dim, rotary)
                 yield from self.shape(op, "result", op.out, n(op.x))
                 if dim <= 0 or n(op.x) % dim:
                     size = f"{n(op.x)} elements"
@@ -187,7 +188,7 @@ class _Checker:
                 yield from self.tensor(op, op.weight, ((h + 2 * g) * d, n(op.x)))
                 yield from self.tensor(op, op.bias, ((h + 2 * g) * d,))
                 yield from self.norm(op)
-                yield from self.table(op, op.table, d)
+                yield from self.turned(op, d)
                 for value, heads in ((op.q, h), (op.k, g), (op.v, g)):
                     yield from self.shape(op, "result", value, heads * d)
             case model.GateUpOp():
@@ -244,6 +245,22 @@ class _Checker:
             chosen = f"ids chosen among {model.extent(router.x)}"
             yield f"{self.label(op)} has {experts} experts and takes {chosen} (X1)"
 
+    def turned(self, op: model.QkvOp | model.AttentionOp, dim: int) -> Iterator[str]:
+        """The optional rotation of a fused operator."""
+        halves = isinstance(op, model.AttentionOp) and op.halves is not None
+        if op.table is not None:
+            rotary = op.rotary.value.data if op.rotary is not None else dim
+            yield from self.rotation(op, op.table, dim, rotary)
+        elif op.rotary is not None or halves:
+            yield f"{self.label(op)} rotates by no table (W5)"
+
+    def rotation(self, op: Operation, table: SymbolRefAttr, dim: int, rotary: int) -> Iterator[str]:
+        """A table rotates `rotary` of `dim` elements of a head."""
+        yield from self.table(op, table, rotary)
+        if rotary % 2 or not 0 < rotary <= dim:
+            part = f"{rotary} of {dim} elements of a head"
+            yield f"{self.label(op)} rotates {part}: it must be even (W3)"
+
     def append(
         self, op: Operation, cache: SymbolRefAttr, k: SSAValue, v: SSAValue
     ) -> Iterator[str]:
@@ -267,6 +284,13 @@ class _Checker:
         yield from self.shape(op, "query", op.q, h * d)
         yield from self.shape(op, "result", op.out, h * d)
         yield from self.tensor(op, op.sinks, (h,))
+        for norm in (op.q_norm, op.k_norm):
+            yield from self.tensor(op, norm, (d,))
+        if len({part is None for part in (op.q_norm, op.k_norm, op.eps)}) > 1:
+            yield f"{self.label(op)} needs q_norm, k_norm and eps together (W5)"
+        yield from self.turned(op, d)
+        if (op.q_norm is not None or op.table is not None) and op.k is None:
+            yield f"{self.label(op)} normalizes or rotates rows that it does not append (W9)"
         if op.window is not None and op.window.value.data <= 0:
             yield f"{self.label(op)} window must be positive, got {op.window.value.data} (N2)"
         if (op.k is None) != (op.v is None):

@@ -296,6 +296,7 @@ class Heads:
     append: bool = True
     norms: bool = False
     rotary: int = 0
+    halves: int = 0
 
 
 def attention_case(h: Heads) -> Case:
@@ -305,6 +306,9 @@ def attention_case(h: Heads) -> Case:
     cache = Cache(f"{name}.kv")
     q_norm, k_norm, table = f"{name}.q.norm", f"{name}.k.norm", f"{name}.table"
     turned = inverse_frequencies(h.rotary)
+    order = np.arange(h.head_dim)
+    if h.halves:
+        order[: h.rotary] = np.arange(h.rotary).reshape(2, -1).T.reshape(-1)
 
     def kv(x: Ref) -> tuple[Ref, Ref]:
         k = replace(x, offset=x.offset + q_rows)
@@ -317,7 +321,7 @@ def attention_case(h: Heads) -> Case:
             Ref(part) if h.splits > 1 else None, h.window, h.softcap,
             Weight(sinks) if h.sinks else None,
             *((Weight(q_norm), Weight(k_norm), 1e-3) if h.norms else (None, None, 0.0)),
-            *((Weight(table), h.rotary % h.head_dim) if h.rotary else (None, 0)),
+            *((Weight(table), h.rotary % h.head_dim, h.halves) if h.rotary else ()),
         )  # fmt: skip
 
     def want(xs: F64, get: Get) -> F64:
@@ -327,7 +331,7 @@ def attention_case(h: Heads) -> Case:
         k, v = (a.reshape(len(rows), h.kv_heads, h.head_dim) for a in (k, v))
         if h.norms:
             q, k = (
-                a / np.sqrt((a**2).mean(-1, keepdims=True) + 1e-3) * get(norm)
+                a / np.sqrt((a**2).mean(-1, keepdims=True) + 1e-3) * get(norm)[order]
                 for a, norm in ((q, q_norm), (k, k_norm))
             )
         if h.rotary:
@@ -395,14 +399,14 @@ def norms_of_heads() -> list[Case]:
     shapes = [
         Heads(norms=True),
         Heads(rotary=8, window=4),
-        Heads(heads=8, head_dim=128, norms=True, rotary=128, splits=3, chunk=2),
+        Heads(heads=8, head_dim=128, norms=True, rotary=128, splits=3, chunk=2, halves=1),
     ]
     return [attention_case(h) for h in shapes]
 
 
 def norms_of_odd_heads() -> list[Case]:
     shapes = [
-        Heads(heads=3, kv_heads=1, head_dim=80, norms=True, rotary=20),
+        Heads(heads=3, kv_heads=1, head_dim=80, norms=True, rotary=20, halves=1),
         Heads(heads=1, kv_heads=1, head_dim=256, norms=True, rotary=256, window=5, softcap=2.0),
     ]
     return [attention_case(h) for h in shapes]

@@ -354,6 +354,7 @@ class Coder:
             ("bool NORMS", boolean(k.q_norm is not None)),
             ("float EPS", number(k.eps)),
             ("int ROTARY", str((k.rotary or k.head_dim) if k.rope else 0)),
+            ("bool HALVES", boolean(bool(k.halves))),
             ("int ROPE_AT", str(self.rope_at(k.rope))),
         )
         types = (

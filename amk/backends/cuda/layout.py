@@ -253,7 +253,8 @@ def source_rows(program: Program, name: str) -> list[tuple[str, U32, U32]]:
     for source, how, taken in w.parts():
         if how not in ("rows", "rope"):
             raise AmkError(f"pack @{name} has layout '{how}', which does not keep rows")
-        mine = row_order(how, taken, _length(program, source), w.head_dim).astype(np.uint32)
+        rows = _length(program, source)
+        mine = row_order(how, taken, rows, w.head_dim, w.rotary).astype(np.uint32)
         made = at + step * np.arange(len(mine))
         out.append((source, made.astype(np.uint32), mine))
         at += 1 if w.mode == "interleave" else len(mine)

@@ -17,4 +17,4 @@ model.program @decode(%token: tensor<1xi32>, %pos: index) {
 // CHECK:      model.pack @layers.0.gate_up = interleave(rows @model.layers.0.mlp.gate_proj.weight, rows @model.layers.0.mlp.up_proj.weight) : tensor<48x16xf32>
 // CHECK-NEXT: model.pack @layers.0.gate_up_bias = interleave(rows @model.layers.0.mlp.gate_proj.bias, rows @model.layers.0.mlp.up_proj.bias) : tensor<48xf32>
 // CHECK:      %h = model.embed
-// CHECK-NEXT: %m = model.gate_up %h, @layers.0.gate_up bias @layers.0.gate_up_bias : tensor<16xf32> -> tensor<24xf32>
+// CHECK-NEXT: %m = model.gate_up %h, @layers.0.gate_up bias @layers.0.gate_up_bias kind silu : tensor<16xf32> -> tensor<24xf32>

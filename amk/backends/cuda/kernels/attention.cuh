@@ -129,12 +129,23 @@ struct Attention {
     for (int j = 0; j < 8; j++) f[j] = u[i + j / U][j % U];
   }
 
-  /// 8 elements of a norm's weight, from element d of a head; 0 where the head has none.
+  /// The weights of 8 elements of a head, from element d on; 0 where the head has none. With HALVES, elements i and
+  /// i + ROTARY / 2 of the head lie side by side, their weights do not.
   template <class W>
   static __device__ __forceinline__ void load_norm(const Cta& c, u32 at, int d, float (&w)[8]) {
 #pragma unroll
     for (int i = 0; i < 8; i++) w[i] = 0.f;
-    if (d < HD) load_fixed(reinterpret_cast<const W*>(c.a.fixed + (u64)at * 16), d, w);
+    if (d >= HD) return;
+    const W* from = reinterpret_cast<const W*>(c.a.fixed + (u64)at * 16);
+    if constexpr (P::HALVES) {
+#pragma unroll
+      for (int i = 0; i < 8; i++) {
+        const int e = d + i;
+        w[i] = (float)from[e < P::ROTARY ? e / 2 + i % 2 * (P::ROTARY / 2) : e];
+      }
+    } else {
+      load_fixed(from, d, w);
+    }
   }
 
   /// Normalizes a head, 8 elements a lane, from element d on.
