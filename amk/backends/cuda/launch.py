@@ -355,11 +355,18 @@ class Session:
     def _check_report(self) -> None:
         reports = np.empty((self.sms, 4), np.uint32)
         self.driver.memcpy_dtoh(reports, self.report)
-        stuck = [(int(r[1]), int(r[0]) >> 3, sm) for sm, r in enumerate(reports) if r[0]]
+        number = {name: i for i, name in enumerate(self.program.kernels)}
+        stuck: list[tuple[int, int, int, int]] = []
+        for sm, r in enumerate(reports):
+            if r[0]:
+                index = int(r[0]) >> 3
+                kernel = number[self.program.queues[sm][index - 1].kernel] if index else -1
+                stuck.append((int(r[1]), kernel, sm, index))
         if not stuck:
             return
         self._reset()
-        step, index, sm = min(stuck)
+        # Who waits for what comes first in the program; the others wait for that one.
+        step, _, sm, index = min(stuck)
         kind, where, want = int(reports[sm, 0]) >> 1 & 3, int(reports[sm, 2]), int(reports[sm, 3])
         who = f"SM {sm}"
         if index:
