@@ -76,13 +76,45 @@ def local_groups(p: TaskProgram) -> dict[str, str]:
     return leader
 
 
+def late_sms(p: TaskProgram, sms: int) -> npt.NDArray[np.bool_]:
+    """Per SM whether it completes attention tiles: whoever waits for their result, that SM begins
+    with it last. None, where that were more than a quarter of all."""
+    late = np.zeros(sms, dtype=np.bool_)
+    for kernel in p.kernels.values():
+        if isinstance(kernel, Attention):
+            tiles = np.arange(0, kernel.grid, kernel.splits)
+            late[np.searchsorted(even_shares(kernel.grid, sms), tiles, side="right") - 1] = True
+    return late if 4 * late.sum() <= sms else np.zeros(sms, dtype=np.bool_)
+
+
+def spread(grid: int, late: npt.NDArray[np.bool_]) -> Shares:
+    """Even shares that spare the SMs marked `late` as far as no other SM gets more for it."""
+    sms, spared = len(late), int(late.sum())
+    if spared in (0, sms):
+        return even_shares(grid, sms)
+    rest = max(0, grid - -(-grid // sms) * (sms - spared))
+    counts = np.zeros(sms, dtype=np.int64)
+    counts[~late] = np.diff(even_shares(grid - rest, sms - spared))
+    counts[late] = np.diff(even_shares(rest, spared))
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+BRIEF = 64 * 1024
+"""Bytes per SM below which a family is a matter of latency alone: its slowest SM has most tiles."""
+LARGE = 128 * 1024
+"""Bytes of a tile above which the ring of weights cannot hide that an SM has one more of them."""
+
+
 def balanced_shares(p: TaskProgram, sms: int) -> dict[str, Shares]:
     """Shares that keep the bytes that each SM has streamed so far equal, family after family.
 
-    Families that meet in local buffers have one split of their rows, made first. Every other family
-    evens out what the families before it left uneven, but no SM gets more than one tile beyond its
-    fair share of a family: a phase lasts as long as its slowest SM.
+    Families that meet in local buffers have one split of their rows, made first; SMs that complete
+    attention get fewer of them, because the first thing that follows attention is one of these
+    families. Every other family evens out what the families before it left uneven, but no SM gets
+    more than one tile beyond its fair share of a family, and none where the family is brief or its
+    tiles are large: a phase lasts as long as its slowest SM.
     """
+    late = late_sms(p, sms)
     leader = local_groups(p)
     done = np.zeros(sms)
     out: dict[str, Shares] = {}
@@ -95,7 +127,7 @@ def balanced_shares(p: TaskProgram, sms: int) -> dict[str, Shares]:
         elif alone and weight > 0:
             share = _fill(done, kernel.grid, weight)
         else:
-            share = even_shares(kernel.grid, sms)
+            share = even_shares(kernel.grid, sms) if alone else spread(kernel.grid, late)
         out[name] = share
         done += np.diff(share) * weight
     return out
@@ -104,7 +136,8 @@ def balanced_shares(p: TaskProgram, sms: int) -> dict[str, Shares]:
 def _fill(done: npt.NDArray[np.float64], grid: int, weight: float) -> Shares:
     """Shares of `grid` tiles that bring `done` bytes closest to equal."""
     sms = len(done)
-    most = -(-grid // sms) + (grid >= sms)
+    fair = grid * weight / sms
+    most = -(-grid // sms) + (grid >= sms and fair >= BRIEF and weight <= LARGE)
     counts = np.zeros(sms, dtype=np.int64)
     # Water level by bisection: the level at which just fewer than all tiles are handed out, then
     # one by one.

@@ -2,7 +2,8 @@
 
 Equal shares of each family leave the same SMs ahead in every one (24 rows against 23.3). Here each
 family makes up for what the families before it left uneven. Families that meet in local buffers
-(the residual stream) keep one split of the rows.
+(the residual stream) keep one split of the rows, in which the SMs that complete attention have
+fewer: what follows attention begins there last.
 
     sched.sm 0 { @l0.qkv[0 to 3] @l0.gate_up[0 to 16] }
     ->

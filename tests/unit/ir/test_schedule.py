@@ -15,9 +15,11 @@ from amk.ir.schedule import (
     Shares,
     balanced_shares,
     even_shares,
+    late_sms,
     local_groups,
     queues_of,
     segments_of,
+    spread,
     tile_bytes,
 )
 from tests.unit.ir.lowered import config_of, task_program
@@ -76,16 +78,53 @@ def test_families_that_meet_in_local_memory_share_alike(grids: list[int], sms: i
         np.testing.assert_array_equal(other, first)
 
 
-@pytest.mark.parametrize("model", ["smollm2-135m", "llama-3.2-1b", "llama-3-8b"])
+@pytest.mark.parametrize("model", ["llama-3.2-1b", "llama-3-8b"])
 def test_balance_by_bytes_halves_the_excess_of_the_slowest_sm(model: str) -> None:
-    """Bytes of the layers, without the head, which is one tile an SM either way."""
+    """Bytes of the layers, without the head, which is one tile an SM either way, and without
+    attention, whose SMs are spared."""
     p = task_program(config_of(model, layers=4), "fuse,to-task{num-sms=132}")
-    del p.kernels["lm_head"]
+    for name in [n for n, k in p.kernels.items() if n == "lm_head" or isinstance(k, Attention)]:
+        del p.kernels[name]
     even = streamed(p, {name: even_shares(k.grid, 132) for name, k in p.kernels.items()})
     balanced = streamed(p, balanced_shares(p, 132))
     assert balanced.sum() == even.sum()
     assert balanced.max() - balanced.mean() < (even.max() - even.mean()) / 2
     assert balanced.min() > even.min()
+
+
+@pytest.mark.parametrize("model", ["smollm2-135m", "llama-3.2-1b", "llama-3-8b"])
+def test_sms_that_complete_attention_have_fewer_rows_of_what_follows(model: str) -> None:
+    p = task_program(config_of(model, layers=2), "fuse,to-task{num-sms=132}")
+    shares = balanced_shares(p, 132)
+    hosts = np.diff(shares["l0.attention"]) > 0
+    rows = np.diff(shares["l0.o"])
+    assert late_sms(p, 132).tolist() == hosts.tolist()
+    assert rows[hosts].max() < rows[~hosts].max()
+    assert rows.max() == ceil_div(p.kernels["l0.o"].grid, 132)
+    # Even tiles where a family is brief, one more at most where it is not; no second part of the
+    # head for anyone.
+    for family in ("l0.qkv", "l1.gate_up", "lm_head"):
+        kernel, most = p.kernels[family], np.diff(shares[family]).max()
+        brief = kernel.grid * tile_bytes(p, kernel) < 132 * 65536
+        assert most <= ceil_div(kernel.grid, 132) + (not brief and family != "lm_head")
+
+
+def test_no_sm_is_late_where_most_complete_attention() -> None:
+    p = TaskProgram("p")
+    p.kernels["a"] = Attention(8, 8, 4, Ref("q"), Ref("y"), Cache("kv"), 0.5)
+    assert late_sms(p, 32).sum() == 8
+    assert late_sms(p, 31).sum() == 0
+
+
+@given(st.integers(0, 500), st.lists(st.booleans(), min_size=1, max_size=60))
+def test_spread_spares_sms_but_burdens_no_other(grid: int, late: list[bool]) -> None:
+    share = spread(grid, np.array(late))
+    covers(share, grid, len(late))
+    counts, most = np.diff(share), ceil_div(grid, len(late))
+    assert counts.max() <= most
+    spared, others = counts[np.array(late)], counts[~np.array(late)]
+    if len(spared) and len(others) and spared.max() > 0:
+        assert others.min() == most
 
 
 def test_attention_runs_a_tile_an_instruction_and_merges_last() -> None:
