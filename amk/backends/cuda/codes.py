@@ -58,7 +58,7 @@ TEMPLATES: dict[type[Kernel], str] = {
     Unary: "Unary",
 }
 MAX_USES = 1 << 16
-KV_BUFFERS, KV_BYTES = 5, 4096
+KV_BUFFERS, KV_BYTES = 3, 8192
 """Buffers for rows of the caches, and the bytes of one."""
 
 SAMPLE_STAGE = 2 * 2048 * 4 + 16
@@ -343,7 +343,7 @@ class Coder:
             ("int SPLITS", str(k.splits)),
             ("int CHUNK", str(k.chunk)),
             ("int CACHE_ROWS", str(cache.rows)),
-            ("int DEPTH", "2"),
+            ("int DEPTH", "4"),
             ("int CHUNK_ROWS", str(chunk_rows)),
             ("int TILES", str(tiles)),
             ("float SCALE", number(k.scale)),

@@ -81,10 +81,11 @@ struct Attention {
 
   /// q k over the lanes of a row.
   static __device__ __forceinline__ float dot(const float (&q)[8], const Row<T>& k) {
-    float f[8], s = 0.f;
+    float f[8], s = 0.f, t = 0.f;
     k.get(f);
 #pragma unroll
-    for (int i = 0; i < 8; i++) s = fmaf(q[i], f[i], s);
+    for (int i = 0; i < 8; i += 2) s = fmaf(q[i], f[i], s), t = fmaf(q[i + 1], f[i + 1], t);
+    s += t;
 #pragma unroll
     for (int o = LANES / 2; o > 0; o >>= 1) s += __shfl_xor_sync(ALL, s, o);
     return s;
@@ -309,23 +310,22 @@ struct Attention {
               }
             }
           }
+          u32 buffer = c.chunk % KV_BUFFERS, parity = c.chunk / KV_BUFFERS & 1;
 #pragma unroll 1
           for (int i = 0; i < chunks; i++) {
-            const u32 n = c.chunk + i, buffer = n % KV_BUFFERS;
             const int from = P::WINDOW == 0 ? i * CHUNK_ROWS : max(gone, (before + i) * CHUNK_ROWS);
             const int count = min(old, (before + i + 1) * CHUNK_ROWS) - from;
             const T* chunk = reinterpret_cast<const T*>(smem + KV_STAGE + buffer * KV_BYTES) + d;
-            barrier_wait(kv_full(buffer), n / KV_BUFFERS & 1);
+            barrier_wait(kv_full(buffer), parity);
 #pragma unroll 1
             for (int j = sub * ROWS; busy && j < count; j += PER_HEAD * ROWS * DEPTH) {
               float score[DEPTH];
               Row<T> k[DEPTH], v[DEPTH];
 #pragma unroll
               for (int u = 0; u < DEPTH; u++) {
-                const int r = j + u * PER_HEAD * ROWS + group;
-                k[u].clear();
-                v[u].clear();
-                if (here && r < count) k[u].load(chunk + r * 2 * HD), v[u].load(chunk + r * 2 * HD + HD);
+                const int r = min(j + u * PER_HEAD * ROWS + group, count - 1);  // a row too many has no weight
+                if (HD % (8 * LANES) != 0) k[u].clear(), v[u].clear();
+                if (HD % (8 * LANES) == 0 || here) k[u].load(chunk + r * 2 * HD), v[u].load(chunk + r * 2 * HD + HD);
               }
               float top = m;
 #pragma unroll
@@ -350,6 +350,7 @@ struct Attention {
             }
             __syncwarp();
             if (c.lane == 0) barrier_arrive(kv_empty(buffer));
+            if (++buffer == KV_BUFFERS) buffer = 0, parity ^= 1;
           }
           c.chunk += chunks;
           if (!busy) continue;
@@ -450,7 +451,7 @@ struct Attention {
           }
         }
 #pragma unroll
-        for (int i = 0; i < PER; i++) mine[i] = make_float2(o[i].x / totals[i], o[i].y / totals[i]);
+        for (int i = 0; i < PER; i++) mine[i] = make_float2(__fdividef(o[i].x, totals[i]), __fdividef(o[i].y, totals[i]));
       }
       if constexpr (P::TILES > 1) {
         if (active && s == 0 && tile < hi - 1) {
