@@ -273,9 +273,7 @@ class Coder:
             ("bool PRIVATE", boolean(private)),
             (
                 "bool IN_REGISTERS",
-                boolean(
-                    private and not rotating and registers <= (64 if ring.consumers <= 8 else 32)
-                ),
+                boolean(private and not rotating and registers <= 32),
             ),
             ("bool NORM", boolean(any(g.norm for g in self.same_width(k)))),
             ("bool BIAS", boolean(any(g.bias for g in self.same_width(k)))),
@@ -343,7 +341,7 @@ class Coder:
             ("int SPLITS", str(k.splits)),
             ("int CHUNK", str(k.chunk)),
             ("int CACHE_ROWS", str(cache.rows)),
-            ("int DEPTH", "4"),
+            ("int DEPTH", "4" if cache.dtype == "bf16" else "2"),
             ("int CHUNK_ROWS", str(chunk_rows)),
             ("int TILES", str(tiles)),
             ("float SCALE", number(k.scale)),

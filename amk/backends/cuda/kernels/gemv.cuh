@@ -98,6 +98,7 @@ struct Gemv {
   static constexpr int UNITS = SLOT_COLUMNS / UNIT;        // units of a slice
   static constexpr int SLICE_BYTES = SLOT_COLUMNS * (int)sizeof(W);
   static constexpr bool ROTATING = P::PRIVATE && P::SLICES % WARPS != 0;
+  static constexpr int BRIEF = P::SLICES > 1 ? 2 : 1;  // slots of a warp in a brief gemv, at most
   static constexpr int PARTS_OF_BLOCK = P::PRIVATE && !ROTATING ? WARPS : P::SLICES;
   static constexpr int TURNS = P::PRIVATE && !ROTATING ? P::SLICES / WARPS : 1;  // slots of one block that a warp takes
 
@@ -154,9 +155,29 @@ struct Gemv {
     P::ending(g.end, [&](auto e) { finish<decltype(e)>(c, g, row, y); });
   }
 
+  /// Norm weights of one unit, as loaded: nothing waits for them before x is there.
+  struct NormUnit {
+    static constexpr bool HALF = sizeof(typename P::Norm) == 2;
+    u32 raw[HALF ? UNIT / 2 : UNIT];
+
+    __device__ __forceinline__ void load(const typename P::Norm* p, int e, bool norm) {
+#pragma unroll
+      for (int j = 0; j < (HALF ? UNIT / 2 : UNIT); j++) {
+        raw[j] = e < 0 ? 0u : HALF ? 0x3f803f80u : 0x3f800000u;
+        if (norm && e >= 0) raw[j] = __ldg(reinterpret_cast<const u32*>(p + e) + j);
+      }
+    }
+
+    __device__ __forceinline__ void get(float (&w)[UNIT]) const {
+#pragma unroll
+      for (int j = 0; j < UNIT; j++) w[j] = !HALF ? __uint_as_float(raw[j]) : j & 1 ? high(raw[j / 2]) : low(raw[j / 2]);
+    }
+  };
+
   /// Rounds (bf16 weights) and stores one unit of x to the stage; returns its sum of squares before the norm weights.
-  static __device__ __forceinline__ float stage_unit(unsigned char* to, const float (&x)[UNIT], const float (&w)[UNIT]) {
-    float z = 0.f, v[UNIT];
+  static __device__ __forceinline__ float stage_unit(unsigned char* to, const float (&x)[UNIT], const NormUnit& norm) {
+    float z = 0.f, v[UNIT], w[UNIT];
+    if constexpr (P::NORM) norm.get(w);
 #pragma unroll
     for (int j = 0; j < UNIT; j++) {
       if constexpr (P::NORM) z = fmaf(x[j], x[j], z);
@@ -176,15 +197,11 @@ struct Gemv {
 
   /// The norm weights of N units; 1 without a norm, 0 where there is no column.
   template <int N, class At>
-  static __device__ __forceinline__ void load_norm(const Cta& c, u32 norm, float (&w)[N][UNIT], At column) {
+  static __device__ __forceinline__ void load_norm(const Cta& c, u32 norm, NormUnit (&w)[N], At column) {
     if constexpr (P::NORM) {
       const auto* p = reinterpret_cast<const typename P::Norm*>(c.a.fixed + (u64)norm * 16);
 #pragma unroll
-      for (int i = 0; i < N; i++) {
-#pragma unroll
-        for (int j = 0; j < UNIT; j++) w[i][j] = column(i) < 0 ? 0.f : 1.f;
-        if (norm && column(i) >= 0) load_fixed(p, column(i), w[i]);
-      }
+      for (int i = 0; i < N; i++) w[i].load(p, column(i), norm != 0);
     }
   }
 
@@ -255,9 +272,12 @@ struct Gemv {
     if constexpr (P::PRIVATE) {
       const int tile = c.field(G_TILE), row0 = (int)c.field(LO) * tile;
       const int blocks = (min((int)c.field(HI) * tile, (int)c.field(G_N)) - row0 + 7) >> 3;
-      if constexpr (ROTATING)
-        run_rotating(c, x, norm, blocks);
-      else
+      if constexpr (ROTATING) {
+        if (blocks * P::SLICES <= BRIEF * WARPS)
+          run_brief(c, x, norm, blocks * P::SLICES);
+        else
+          run_rotating(c, x, norm, blocks);
+      } else
         run_private(c, x, norm, blocks);
       c.phase = (u32)(c.phase + blocks * P::SLICES) % WARPS;
       c.block += blocks;
@@ -305,6 +325,12 @@ struct Gemv {
     }
   }
 
+  /// The warp's next slot, into registers where it fits them; then the loader may have its place.
+  static __device__ __forceinline__ void take(Cta& c, typename D::Slot& slot) {
+    slot.load(slot_wait(c), c.lane);
+    if constexpr (D::Slot::HELD) slot_free(c);
+  }
+
   static __device__ __forceinline__ void run_private(Cta& c, const View<X>& x, u32 norm, int blocks) {
     constexpr int PER = ceil_div(UNITS, 32);  // units of one slice that a lane polls
     constexpr int LOADS = TURNS * PER;
@@ -317,7 +343,11 @@ struct Gemv {
       const bool none = (UNITS % 32 != 0 && u >= UNITS) || (P::K % SLOT_COLUMNS != 0 && col >= P::K);
       return none ? -1 : col;
     };
-    float w[LOADS][UNIT], v[LOADS][UNIT];
+    constexpr bool EARLY = LOADS <= 4;  // there are registers to take the first slot while x is awaited
+    typename D::Slot slot;
+    if (EARLY && blocks > 0) take(c, slot);
+    float v[LOADS][UNIT];
+    NormUnit w[LOADS];
     load_norm(c, norm, w, column);
     fetch<X, LOADS>(c, x, v, column);
     AMK_FRESH(c);
@@ -338,23 +368,74 @@ struct Gemv {
       for (int j = 0; j < KEPT; j++) kept[j] = staged[j * 4];
     }
     if constexpr (P::NORM) z = warp_sum(z);
+    if (!EARLY && blocks > 0) take(c, slot);
 #pragma unroll 1
     for (int b = 0; b < blocks; b++) {
       D d;
 #pragma unroll(P::IN_REGISTERS ? TURNS : 1)
       for (int i = 0; i < TURNS; i++) {
-        const unsigned char* slot = slot_wait(c);
         if constexpr (P::IN_REGISTERS)
           d.add(slot, c.lane, [&](int j) { return kept[i * D::CHUNKS + j]; });
         else
           d.add(slot, c.lane, [&](int j) { return staged[(i * D::CHUNKS + j) * 4]; });
-        slot_free(c);
+        if constexpr (!D::Slot::HELD) slot_free(c);
+        if (i < TURNS - 1) take(c, slot);
       }
       const u32 tag = c.block + b, to = private_entry(tag, slice);
       while ((int)(tag - c.reached) >= LEAD) c.reached = slowest_finisher();  // the entry is free
       d.put(to, c.lane, tag);
       if constexpr (P::NORM) {
         if (c.lane == 4) entry_put(to + 64, z, tag);
+      }
+      if (b + 1 < blocks) take(c, slot);
+    }
+  }
+
+  /// A rotating gemv of at most BRIEF slots a warp: x is polled slot by slot, and the first weights wait for it.
+  static __device__ __forceinline__ void run_brief(Cta& c, const View<X>& x, u32 norm, int total) {
+    constexpr int PER = ceil_div(UNITS, 32), LOADS = BRIEF * PER;
+    const int first = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase;
+    unsigned char* mine = smem + STAGE + c.warp * PRIVATE_BYTES;
+    static_assert(BRIEF * SLICE_BYTES <= PRIVATE_BYTES, "a rotating gemv has at least BRIEF slices");
+    c.apart = true;
+    auto there = [&](int i) { return first + i * WARPS < total; };
+    auto column = [&](int i) {
+      const int u = c.lane + i % PER * 32, col = (first + i / PER * WARPS) % P::SLICES * SLOT_COLUMNS + u * UNIT;
+      const bool none = (UNITS % 32 != 0 && u >= UNITS) || (P::K % SLOT_COLUMNS != 0 && col >= P::K);
+      return none || !there(i / PER) ? -1 : col;
+    };
+    typename D::Slot slot;
+    if (there(0)) take(c, slot);
+    float v[LOADS][UNIT];
+    NormUnit w[LOADS];
+    load_norm(c, norm, w, column);
+    fetch<X, LOADS>(c, x, v, column);
+    AMK_FRESH(c);
+    __syncwarp();
+    if (c.lane == 0) reinterpret_cast<volatile u32*>(smem + READERS)[c.warp] = c.block;
+    float z[BRIEF] = {};
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) {
+      const int u = c.lane + i % PER * 32;
+      if (there(i / PER) && (UNITS % 32 == 0 || u < UNITS))
+        z[i / PER] += stage_unit(mine + i / PER * SLICE_BYTES + u * UNIT * sizeof(W), v[i], w[i]);
+    }
+    __syncwarp();
+    const auto* staged = reinterpret_cast<const typename D::X*>(mine) + (c.lane & 3);
+#pragma unroll
+    for (int i = 0; i < BRIEF; i++) {
+      if (!there(i)) break;
+      const int t = first + i * WARPS, b = t / P::SLICES, s = t % P::SLICES;
+      D d;
+      if (i > 0) take(c, slot);
+      d.add(slot, c.lane, [&](int j) { return staged[(i * D::CHUNKS + j) * 4]; });
+      if constexpr (!D::Slot::HELD) slot_free(c);
+      if constexpr (P::NORM) z[i] = warp_sum(z[i]);
+      const u32 tag = c.block + b, to = private_entry(tag, s);
+      while ((int)(tag - c.reached) >= LEAD) c.reached = slowest_finisher();  // the entry is free
+      d.put(to, c.lane, tag);
+      if constexpr (P::NORM) {
+        if (c.lane == 4) entry_put(to + 64, z[i], tag);
       }
     }
   }
@@ -375,7 +456,8 @@ struct Gemv {
       const bool none = (UNITS % 32 != 0 && u >= UNITS) || (P::K % SLOT_COLUMNS != 0 && col >= P::K);
       return none || !(needed >> i / PER & 1) ? -1 : col;
     };
-    float w[LOADS][UNIT], v[LOADS][UNIT];
+    float v[LOADS][UNIT];
+    NormUnit w[LOADS];
     load_norm(c, norm, w, column);
     fetch<X, LOADS>(c, x, v, column);
     AMK_FRESH(c);
@@ -402,9 +484,10 @@ struct Gemv {
     for (int t = first; t < total; t += WARPS) {
       const int b = t / P::SLICES, s = t % P::SLICES;
       D d;
-      const unsigned char* slot = slot_wait(c);
+      typename D::Slot slot;
+      take(c, slot);
       d.add(slot, c.lane, [&](int j) { return staged[(s * D::CHUNKS + j) * 4]; });
-      slot_free(c);
+      if constexpr (!D::Slot::HELD) slot_free(c);
       const u32 tag = c.block + b, to = private_entry(tag, s);
       while ((int)(tag - c.reached) >= LEAD) c.reached = slowest_finisher();  // the entry is free
       d.put(to, c.lane, tag);
@@ -424,7 +507,8 @@ struct Gemv {
     float z = 0.f;
 #pragma unroll 1
     for (int first = c.thread(); first - c.lane < TOTAL; first += LOADS * THREADS) {
-      float w[LOADS][UNIT], v[LOADS][UNIT];
+      float v[LOADS][UNIT];
+    NormUnit w[LOADS];
       auto column = [&](int i) {
         const int col = (first + i * THREADS) * UNIT;
         return col < P::K ? col : -1;
@@ -448,9 +532,10 @@ struct Gemv {
     for (; t < blocks * P::SLICES; t += WARPS) {
       const int b = t / P::SLICES, s = t % P::SLICES;
       D d;
-      const unsigned char* slot = slot_wait(c);
+      typename D::Slot slot;
+      take(c, slot);
       d.add(slot, c.lane, [&](int j) { return staged[(s * D::CHUNKS + j) * 4]; });
-      slot_free(c);
+      if constexpr (!D::Slot::HELD) slot_free(c);
       const u32 tag = c.block + b, entry = (c.entry + b * P::SLICES) % ENTRIES;
       d.put(entry_address(entry + s), c.lane, tag);
       if (s == P::SLICES - 1)

@@ -22,16 +22,24 @@ struct Dot<bf16> {
         : "r"(a0), "r"(0u), "r"(a2), "r"(b0), "r"(b1));
   }
 
-  template <class At>
-  __device__ __forceinline__ void add(const unsigned char* slot, int lane, At x) {
+  /// A slot in registers: it can be there before x is.
+  struct Slot {
+    static constexpr bool HELD = true;
     uint4 w[CHUNKS];
+
+    __device__ __forceinline__ void load(const unsigned char* slot, int lane) {
 #pragma unroll
-    for (int j = 0; j < CHUNKS; j++) w[j] = reinterpret_cast<const uint4*>(slot)[j * 32 + lane];
+      for (int j = 0; j < CHUNKS; j++) w[j] = reinterpret_cast<const uint4*>(slot)[j * 32 + lane];
+    }
+  };
+
+  template <class At>
+  __device__ __forceinline__ void add(const Slot& s, int, At x) {
 #pragma unroll
     for (int j = 0; j < CHUNKS; j++) {
       const uint4 v = x(j);
-      mma(c[j & 3], v.x, v.y, w[j].x, w[j].y);
-      mma(c[j & 3], v.z, v.w, w[j].z, w[j].w);
+      mma(c[2 * j & 3], v.x, v.y, s.w[j].x, s.w[j].y);
+      mma(c[(2 * j + 1) & 3], v.z, v.w, s.w[j].z, s.w[j].w);
     }
   }
 
@@ -52,11 +60,18 @@ struct Dot<float> {
 
   float c[2] = {};
 
+  struct Slot {
+    static constexpr bool HELD = false;  ///< too many registers: it stays where it is
+    const unsigned char* w;
+
+    __device__ __forceinline__ void load(const unsigned char* slot, int) { w = slot; }
+  };
+
   template <class At>
-  __device__ __forceinline__ void add(const unsigned char* slot, int lane, At x) {
+  __device__ __forceinline__ void add(const Slot& slot, int lane, At x) {
 #pragma unroll
     for (int j = 0; j < CHUNKS; j++) {
-      const float4 w = reinterpret_cast<const float4*>(slot)[j * 32 + lane], v = x(j);
+      const float4 w = reinterpret_cast<const float4*>(slot.w)[j * 32 + lane], v = x(j);
       float& s = c[j & 1];
       s = fmaf(w.x, v.x, s), s = fmaf(w.y, v.y, s), s = fmaf(w.z, v.z, s), s = fmaf(w.w, v.w, s);
     }
