@@ -334,7 +334,21 @@ class Coder:
             if k.splits == 1
             else max(r for r in range(1, min(fits, k.chunk) + 1) if k.chunk % r == 0)
         )
-        per_head = max(1, warps // k.group)
+        flagged = all(
+            ref and self.buffer(ref).space == "flagged" and self.buffer(ref).dtype == "bf16"
+            for ref in (k.q, k.k, k.v)
+        )
+        # by matrix instructions: what fits their fragments, and needs nothing done to q and scores
+        matrix = (
+            flagged
+            and cache.dtype == "bf16"
+            and k.head_dim == 64
+            and k.group <= 8
+            and tiles == 1
+            and (k.splits == 1 or k.chunk % 16 == 0)
+            and not (k.window or k.softcap or k.q_norm or k.rope)
+        )
+        per_head = warps if matrix else max(1, warps // k.group)
         constants = (
             ("int HEAD_DIM", str(k.head_dim)),
             ("int GROUP_HEADS", str(k.group)),
@@ -344,6 +358,7 @@ class Coder:
             ("int DEPTH", "4" if cache.dtype == "bf16" else "2"),
             ("int CHUNK_ROWS", str(chunk_rows)),
             ("int TILES", str(tiles)),
+            ("bool MATRIX", boolean(matrix)),
             ("float SCALE", number(k.scale)),
             ("bool APPEND", boolean(k.k is not None)),
             ("int WINDOW", str(k.window)),
@@ -377,7 +392,7 @@ class Coder:
             self.table(k.k_norm),
         ]
         width = k.group * k.head_dim
-        stage = KV_BUFFERS * KV_BYTES
+        stage = row if matrix else KV_BUFFERS * KV_BYTES
         stage += 4 * (per_head * (width + 2 * k.group) + (tiles - 1) * width)
         return Code("Attention", constants, types, stage), record
 

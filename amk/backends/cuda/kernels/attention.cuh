@@ -60,7 +60,7 @@ struct Attention {
   static constexpr int HD = P::HEAD_DIM, G = P::GROUP_HEADS, DEPTH = P::DEPTH, CHUNK_ROWS = P::CHUNK_ROWS;
   static constexpr int ROW_BYTES = 2 * HD * (int)sizeof(T);  // keys and values
   static constexpr int LANES = power_of_two(ceil_div(HD, 8)), ROWS = 32 / LANES;
-  static constexpr int PER_HEAD = G < WARPS ? WARPS / G : 1;  // warps that share a head
+  static constexpr int PER_HEAD = P::MATRIX ? WARPS : G < WARPS ? WARPS / G : 1;  // warps that share a head
   static constexpr int AT_ONCE = WARPS / PER_HEAD;            // heads worked on together
   static constexpr int PARTS_OF_TILE = G * PER_HEAD;
   static constexpr int MOST_AHEAD = 64 << 10;  // bytes to prefetch
@@ -228,11 +228,159 @@ struct Attention {
       asm volatile("prefetch.global.L2 [%0];" ::"l"(base + (u64)row(gone + i / LINES, s) * BYTES + i % LINES * 128));
   }
 
+  static __device__ __forceinline__ void multiply(float (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  }
+
+  static __device__ __forceinline__ u32 transposed(u32 x) {
+    u32 y;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0,%1;" : "=r"(y) : "r"(x));
+    return y;
+  }
+
+  static __device__ __forceinline__ uint4 load_row(const unsigned char* p) {
+    uint4 v;
+    asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+    return v;
+  }
+
+  static __device__ __forceinline__ u32 word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+
+  /// MATRIX: all heads of the group by matrix instructions, 16 rows of the cache at a time and in turn for each warp.
+  /// Rows come straight from L2 to registers, in the order of fragments: the first ones while the warp awaits q, the next
+  /// ones while it works. First the scores, rows x heads = keys q: lane l holds rows l / 4 and + 8 of heads 2 (l % 4) and
+  /// + 1. Then the outputs, elements x heads = values' weights: lane l holds elements 8 (l / 4) + 2 t and + 1 of the
+  /// same heads. The order of elements within a product is free: q and keys are read in the same one.
+  static __device__ __forceinline__ void by_matrix(Cta& c, const View<Q>& q, const View<K>& kn, const View<K>& vn, T* cache, int g,
+                                                   int s, float* part, float* maxima, float* sums) {
+    constexpr int BLOCK = 16, KC = HD / 32, VC = HD / 64, NQ = 2 * KC, NEW = HD / 64;
+    const int lane = here(c.lane);
+    const int quad = lane >> 2, q4 = lane & 3;
+    const int old = rows_below(c.pos, s), blocks = (old + BLOCK - 1) / BLOCK;
+    bool fresh = rows_below(c.pos + 1, s) > old && c.warp == blocks % WARPS;  // this warp has row pos, behind its blocks
+    T* head = cache + (u64)g * P::CACHE_ROWS * 2 * HD;
+    const unsigned char* rows = reinterpret_cast<const unsigned char*>(head);
+    uint4 k[2][KC], v[4][VC];
+    auto load_keys = [&](int n) {
+#pragma unroll
+      for (int t = 0; t < 2; t++) {
+        const unsigned char* p = rows + (u64)row(min(n * BLOCK + t * 8 + quad, old - 1), s) * ROW_BYTES + q4 * 16;
+#pragma unroll
+        for (int i = 0; i < KC; i++) k[t][i] = load_row(p + i * 64);
+      }
+    };
+    auto load_values = [&](int n) {
+#pragma unroll
+      for (int r = 0; r < 4; r++) {
+        const int at = n * BLOCK + r / 2 * 8 + 2 * q4 + r % 2;
+        const unsigned char* p = rows + (u64)row(min(at, old - 1), s) * ROW_BYTES + HD * 2 + quad * 16;
+#pragma unroll
+        for (int h = 0; h < VC; h++) v[r][h] = load_row(p + h * 128);
+      }
+    };
+    if (c.warp < blocks) {
+      load_keys(c.warp);
+      load_values(c.warp);
+    }
+
+    ulonglong2 w[NQ + NEW];
+    auto is_key = [&](int i) { return (i - NQ) * 32 + lane < HD / 4; };
+    auto element = [&](int i) { return ((i - NQ) * 32 + lane) % (HD / 4) * 4; };
+    poll(c, w,
+         [&](int i) -> const u64* {
+           if (i < NQ) return quad < G ? words_at(q, (g * G + quad) * HD + i / 2 * 32 + q4 * 8 + i % 2 * 4) : nullptr;
+           return !fresh ? nullptr : is_key(i) ? words_at(kn, g * HD + element(i)) : words_at(vn, g * HD + element(i));
+         },
+         [&](int i) { return i < NQ ? q.epoch : is_key(i) ? kn.epoch : vn.epoch; });
+    AMK_FRESH(c);
+    u32 qs[NQ][2];
+#pragma unroll
+    for (int i = 0; i < NQ; i++) qs[i][0] = (u32)w[i].x, qs[i][1] = (u32)w[i].y;
+    T* mine = reinterpret_cast<T*>(sums + PARTS_OF_TILE);  // row pos, keys and values
+    if (fresh) {
+#pragma unroll
+      for (int i = NQ; i < NQ + NEW; i++) {
+        const uint2 y = make_uint2((u32)w[i].x, (u32)w[i].y);
+        const int e = element(i) + (is_key(i) ? 0 : HD);
+        *reinterpret_cast<uint2*>(mine + e) = y;
+        *reinterpret_cast<uint2*>(head + (u64)c.pos * 2 * HD + e) = y;
+      }
+      __syncwarp();
+    }
+
+    float m[2] = {NEVER, NEVER}, l[2] = {}, acc[VC][4][4] = {};
+#pragma unroll 1
+    for (int n = c.warp;; n += WARPS) {
+      int limit = old - n * BLOCK;
+      if (limit <= 0) {
+        if (!fresh) break;
+        fresh = false;
+        limit = 1;
+#pragma unroll
+        for (int i = 0; i < KC; i++) k[0][i] = k[1][i] = reinterpret_cast<const uint4*>(mine)[i * 4 + q4];
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+#pragma unroll
+          for (int h = 0; h < VC; h++) v[r][h] = reinterpret_cast<const uint4*>(mine + HD)[h * 8 + quad];
+      }
+      const bool more = n + WARPS < blocks;
+      float x[4] = {}, y[4] = {}, shrink[2];
+#pragma unroll
+      for (int i = 0; i < KC; i++) {
+        multiply(x, k[0][i].x, k[1][i].x, k[0][i].y, k[1][i].y, qs[2 * i][0], qs[2 * i][1]);
+        multiply(y, k[0][i].z, k[1][i].z, k[0][i].w, k[1][i].w, qs[2 * i + 1][0], qs[2 * i + 1][1]);
+      }
+      if (more) load_keys(n + WARPS);
+#pragma unroll
+      for (int j = 0; j < 4; j++) x[j] = quad + j / 2 * 8 < limit ? (x[j] + y[j]) * Q_SCALE : NEVER;
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        float top = fmaxf(x[j], x[2 + j]);
+#pragma unroll
+        for (int o = 4; o < 32; o <<= 1) top = fmaxf(top, __shfl_xor_sync(ALL, top, o));
+        top = fmaxf(top, m[j]);
+        shrink[j] = power(m[j] - top), m[j] = top;
+        x[j] = power(x[j] - top), x[2 + j] = power(x[2 + j] - top);
+        l[j] = l[j] * shrink[j] + (x[j] + x[2 + j]);
+      }
+      const u32 b0 = transposed(pack(x[0], x[1])), b1 = transposed(pack(x[2], x[3]));
+#pragma unroll
+      for (int h = 0; h < VC; h++)
+#pragma unroll
+        for (int t = 0; t < 4; t++) {
+          float(&o)[4] = acc[h][t];
+          o[0] *= shrink[0], o[1] *= shrink[1], o[2] *= shrink[0], o[3] *= shrink[1];
+          const u32 v0 = word(v[0][h], t), v1 = word(v[1][h], t), v2 = word(v[2][h], t), v3 = word(v[3][h], t);
+          multiply(o, __byte_perm(v0, v1, 0x5410), __byte_perm(v0, v1, 0x7632), __byte_perm(v2, v3, 0x5410),
+                   __byte_perm(v2, v3, 0x7632), b0, b1);
+        }
+      if (more) load_values(n + WARPS);
+    }
+#pragma unroll
+    for (int o = 4; o < 32; o <<= 1) l[0] += __shfl_xor_sync(ALL, l[0], o), l[1] += __shfl_xor_sync(ALL, l[1], o);
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      if (2 * q4 + j >= G) continue;
+      const int at = (2 * q4 + j) * PER_HEAD + c.warp;
+#pragma unroll
+      for (int h = 0; h < VC; h++) {
+        float4* p = reinterpret_cast<float4*>(part + at * HD + (quad + 8 * h) * 8);
+        p[0] = make_float4(acc[h][0][j], acc[h][0][2 + j], acc[h][1][j], acc[h][1][2 + j]);
+        p[1] = make_float4(acc[h][2][j], acc[h][2][2 + j], acc[h][3][j], acc[h][3][2 + j]);
+      }
+      if (quad == 0) maxima[at] = m[j], sums[at] = l[j];
+    }
+  }
+
   /// Names the running instruction.
   static __device__ __forceinline__ u32 ticket(const Cta& c) { return (c.turn << 16) + c.index + 1; }
 
   /// By one finisher, beside the consumers: copies the rows of all tiles, once the stage is free.
   static __device__ __forceinline__ void produce(Cta& c) {
+    if constexpr (P::MATRIX) return;
     const unsigned char* cache = c.a.cache + (u64)c.field(A_CACHE) * 16;
     const int lo = c.field(LO), hi = c.field(HI);
     while ((int)(*reinterpret_cast<const volatile u32*>(smem + KV_GO) - ticket(c)) < 0) {
@@ -267,113 +415,118 @@ struct Attention {
     const View<typename P::Out> out = view<typename P::Out>(c, c.field(A_OUT), c.field(A_OUT_USE));
     T* cache = reinterpret_cast<T*>(c.a.cache + (u64)c.field(A_CACHE) * 16);
     const int lo = c.field(LO), hi = c.field(HI);
-    float* part = reinterpret_cast<float*>(smem + KV_STAGE + KV_BUFFERS * KV_BYTES);  // [head][warp of head][HD]
+    // [head][warp of head][HD]
+    float* part = reinterpret_cast<float*>(smem + KV_STAGE + (P::MATRIX ? 0 : KV_BUFFERS * KV_BYTES));
     float* maxima = part + PARTS_OF_TILE * HD;             // [head][warp of head]
     float* sums = maxima + PARTS_OF_TILE;
     float* held = sums + PARTS_OF_TILE;  // results of all tiles but the last, when one instruction has several
     enter(c);
-    if (c.thread() == 0) *reinterpret_cast<volatile u32*>(smem + KV_GO) = ticket(c);
+    if (!P::MATRIX && c.thread() == 0) *reinterpret_cast<volatile u32*>(smem + KV_GO) = ticket(c);
     float2 mine[PER];
 #pragma unroll 1
     for (int tile = lo; tile < hi; tile++) {
       const int g = tile / P::SPLITS, s = tile % P::SPLITS;
       const bool active = c.pos >= s * P::CHUNK;
       if (active) {
-        const int group = c.lane / LANES, d = c.lane % LANES * 8, sub = c.warp % PER_HEAD;
-        const bool here = d < HD;
-        const int old = P::APPEND ? rows_below(c.pos, s) : rows_below(c.pos + 1, s), gone = rows_gone(c.pos, s);
-        const bool owner = P::APPEND && rows_below(c.pos + 1, s) > old;
-        const int before = gone / CHUNK_ROWS;  // chunks of which the window has no row
-        const int chunks = gone < old ? (old + CHUNK_ROWS - 1) / CHUNK_ROWS - before : 0;
-        const bool fresh = owner && here && group == 0 && sub == 0;
+        if constexpr (P::MATRIX) {
+          by_matrix(c, qv, kv, vv, cache, g, s, part, maxima, sums);
+        } else {
+          const int group = c.lane / LANES, d = c.lane % LANES * 8, sub = c.warp % PER_HEAD;
+          const bool here = d < HD;
+          const int old = P::APPEND ? rows_below(c.pos, s) : rows_below(c.pos + 1, s), gone = rows_gone(c.pos, s);
+          const bool owner = P::APPEND && rows_below(c.pos + 1, s) > old;
+          const int before = gone / CHUNK_ROWS;  // chunks of which the window has no row
+          const int chunks = gone < old ? (old + CHUNK_ROWS - 1) / CHUNK_ROWS - before : 0;
+          const bool fresh = owner && here && group == 0 && sub == 0;
 #pragma unroll 1
-        for (int first = 0; first < G; first += AT_ONCE) {
-          const int head = first + c.warp / PER_HEAD;
-          const bool busy = head < G;
-          float q[8], m = NEVER, l = 0.f, acc[8] = {};
-          {
-            Row<T> k_new, v_new;
-            inputs(c, qv, kv, vv, here && busy, fresh && busy, (g * G + head) * HD + d, g * HD + d, d, q, k_new, v_new);
-            AMK_FRESH(c);
+          for (int first = 0; first < G; first += AT_ONCE) {
+            const int head = first + c.warp / PER_HEAD;
+            const bool busy = head < G;
+            float q[8], m = NEVER, l = 0.f, acc[8] = {};
+            {
+              Row<T> k_new, v_new;
+              inputs(c, qv, kv, vv, here && busy, fresh && busy, (g * G + head) * HD + d, g * HD + d, d, q, k_new, v_new);
+              AMK_FRESH(c);
 #pragma unroll
-            for (int i = 0; i < 8; i++) q[i] *= Q_SCALE;
-            if constexpr (P::APPEND) {
-              const float score = score_of(dot(q, k_new));
-              if (owner && group == 0 && sub == 0) {
-                m = score, l = 1.f;
-                v_new.get(acc);
-                if (here && head == 0) {
-                  T* p = cache + ((u64)g * P::CACHE_ROWS + c.pos) * 2 * HD + d;
-                  k_new.store(p);
-                  v_new.store(p + HD);
+              for (int i = 0; i < 8; i++) q[i] *= Q_SCALE;
+              if constexpr (P::APPEND) {
+                const float score = score_of(dot(q, k_new));
+                if (owner && group == 0 && sub == 0) {
+                  m = score, l = 1.f;
+                  v_new.get(acc);
+                  if (here && head == 0) {
+                    T* p = cache + ((u64)g * P::CACHE_ROWS + c.pos) * 2 * HD + d;
+                    k_new.store(p);
+                    v_new.store(p + HD);
+                  }
                 }
               }
             }
-          }
-          u32 buffer = c.chunk % KV_BUFFERS, parity = c.chunk / KV_BUFFERS & 1;
+            u32 buffer = c.chunk % KV_BUFFERS, parity = c.chunk / KV_BUFFERS & 1;
 #pragma unroll 1
-          for (int i = 0; i < chunks; i++) {
-            const int from = P::WINDOW == 0 ? i * CHUNK_ROWS : max(gone, (before + i) * CHUNK_ROWS);
-            const int count = min(old, (before + i + 1) * CHUNK_ROWS) - from;
-            const T* chunk = reinterpret_cast<const T*>(smem + KV_STAGE + buffer * KV_BYTES) + d;
-            barrier_wait(kv_full(buffer), parity);
+            for (int i = 0; i < chunks; i++) {
+              const int from = P::WINDOW == 0 ? i * CHUNK_ROWS : max(gone, (before + i) * CHUNK_ROWS);
+              const int count = min(old, (before + i + 1) * CHUNK_ROWS) - from;
+              const T* chunk = reinterpret_cast<const T*>(smem + KV_STAGE + buffer * KV_BYTES) + d;
+              barrier_wait(kv_full(buffer), parity);
 #pragma unroll 1
-            for (int j = sub * ROWS; busy && j < count; j += PER_HEAD * ROWS * DEPTH) {
-              float score[DEPTH];
-              Row<T> k[DEPTH], v[DEPTH];
+              for (int j = sub * ROWS; busy && j < count; j += PER_HEAD * ROWS * DEPTH) {
+                float score[DEPTH];
+                Row<T> k[DEPTH], v[DEPTH];
 #pragma unroll
-              for (int u = 0; u < DEPTH; u++) {
-                const int r = min(j + u * PER_HEAD * ROWS + group, count - 1);  // a row too many has no weight
-                if (HD % (8 * LANES) != 0) k[u].clear(), v[u].clear();
-                if (HD % (8 * LANES) == 0 || here) k[u].load(chunk + r * 2 * HD), v[u].load(chunk + r * 2 * HD + HD);
+                for (int u = 0; u < DEPTH; u++) {
+                  const int r = min(j + u * PER_HEAD * ROWS + group, count - 1);  // a row too many has no weight
+                  if (HD % (8 * LANES) != 0) k[u].clear(), v[u].clear();
+                  if (HD % (8 * LANES) == 0 || here) k[u].load(chunk + r * 2 * HD), v[u].load(chunk + r * 2 * HD + HD);
+                }
+                float top = m;
+#pragma unroll
+                for (int u = 0; u < DEPTH; u++) {
+                  score[u] = score_of(dot(q, k[u]));
+                  if (j + u * PER_HEAD * ROWS + group >= count) score[u] = NEVER;
+                  top = fmaxf(top, score[u]);
+                }
+                const float shrink = power(m - top);
+                m = top, l *= shrink;
+#pragma unroll
+                for (int i = 0; i < 8; i++) acc[i] *= shrink;
+#pragma unroll
+                for (int u = 0; u < DEPTH; u++) {
+                  const float p = score[u] == NEVER ? 0.f : power(score[u] - top);
+                  l += p;
+                  float f[8];
+                  v[u].get(f);
+#pragma unroll
+                  for (int i = 0; i < 8; i++) acc[i] = fmaf(p, f[i], acc[i]);
+                }
               }
-              float top = m;
-#pragma unroll
-              for (int u = 0; u < DEPTH; u++) {
-                score[u] = score_of(dot(q, k[u]));
-                if (j + u * PER_HEAD * ROWS + group >= count) score[u] = NEVER;
-                top = fmaxf(top, score[u]);
-              }
-              const float shrink = power(m - top);
-              m = top, l *= shrink;
-#pragma unroll
-              for (int i = 0; i < 8; i++) acc[i] *= shrink;
-#pragma unroll
-              for (int u = 0; u < DEPTH; u++) {
-                const float p = score[u] == NEVER ? 0.f : power(score[u] - top);
-                l += p;
-                float f[8];
-                v[u].get(f);
-#pragma unroll
-                for (int i = 0; i < 8; i++) acc[i] = fmaf(p, f[i], acc[i]);
-              }
+              __syncwarp();
+              if (c.lane == 0) barrier_arrive(kv_empty(buffer));
+              if (++buffer == KV_BUFFERS) buffer = 0, parity ^= 1;
             }
-            __syncwarp();
-            if (c.lane == 0) barrier_arrive(kv_empty(buffer));
-            if (++buffer == KV_BUFFERS) buffer = 0, parity ^= 1;
-          }
-          c.chunk += chunks;
-          if (!busy) continue;
+            c.chunk += chunks;
+            if (!busy) continue;
 
 #pragma unroll
-          for (int o = LANES; o < 32; o <<= 1) {  // groups of the warp
-            const float top = fmaxf(m, __shfl_xor_sync(ALL, m, o)), f = power(m - top);
-            m = top;
-            l *= f;
-            l += __shfl_xor_sync(ALL, l, o);
+            for (int o = LANES; o < 32; o <<= 1) {  // groups of the warp
+              const float top = fmaxf(m, __shfl_xor_sync(ALL, m, o)), f = power(m - top);
+              m = top;
+              l *= f;
+              l += __shfl_xor_sync(ALL, l, o);
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
-              acc[i] *= f;
-              acc[i] += __shfl_xor_sync(ALL, acc[i], o);
+              for (int i = 0; i < 8; i++) {
+                acc[i] *= f;
+                acc[i] += __shfl_xor_sync(ALL, acc[i], o);
+              }
             }
+            const int at = head * PER_HEAD + sub;
+            if (here && group == 0) {
+              float4* p = reinterpret_cast<float4*>(part + at * HD + d);
+              p[0] = make_float4(acc[0], acc[1], acc[2], acc[3]);
+              p[1] = make_float4(acc[4], acc[5], acc[6], acc[7]);
+            }
+            if (c.lane == 0) maxima[at] = m, sums[at] = l;
           }
-          const int at = head * PER_HEAD + sub;
-          if (here && group == 0) {
-            float4* p = reinterpret_cast<float4*>(part + at * HD + d);
-            p[0] = make_float4(acc[0], acc[1], acc[2], acc[3]);
-            p[1] = make_float4(acc[4], acc[5], acc[6], acc[7]);
-          }
-          if (c.lane == 0) maxima[at] = m, sums[at] = l;
         }
         meet();
 

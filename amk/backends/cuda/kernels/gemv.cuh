@@ -334,16 +334,17 @@ struct Gemv {
   static __device__ __forceinline__ void run_private(Cta& c, const View<X>& x, u32 norm, int blocks) {
     constexpr int PER = ceil_div(UNITS, 32);  // units of one slice that a lane polls
     constexpr int LOADS = TURNS * PER;
+    const int lane = here(c.lane);
     const int slice = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase;
     unsigned char* mine = smem + STAGE + c.warp * PRIVATE_BYTES;  // the same in every instruction
     static_assert(TURNS * SLICE_BYTES <= PRIVATE_BYTES, "the emitter counts the same bytes");
     c.apart = true;
     auto column = [&](int i) {
-      const int u = c.lane + (i % PER) * 32, col = (slice + (i / PER) * WARPS) * SLOT_COLUMNS + u * UNIT;
+      const int u = lane + (i % PER) * 32, col = (slice + (i / PER) * WARPS) * SLOT_COLUMNS + u * UNIT;
       const bool none = (UNITS % 32 != 0 && u >= UNITS) || (P::K % SLOT_COLUMNS != 0 && col >= P::K);
       return none ? -1 : col;
     };
-    constexpr bool EARLY = LOADS <= 4;  // there are registers to take the first slot while x is awaited
+    constexpr bool EARLY = LOADS <= 2;  // there are registers to take the first slot while x is awaited
     typename D::Slot slot;
     if (EARLY && blocks > 0) take(c, slot);
     float v[LOADS][UNIT];
@@ -355,14 +356,14 @@ struct Gemv {
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
-      const int u = c.lane + (i % PER) * 32;
+      const int u = lane + (i % PER) * 32;
       if (UNITS % 32 == 0 || u < UNITS)
         z += stage_unit(mine + (i / PER) * SLICE_BYTES + u * UNIT * sizeof(W), v[i], w[i]);
     }
     __syncwarp();
     constexpr int KEPT = P::IN_REGISTERS ? TURNS * D::CHUNKS : 1;
     typename D::X kept[KEPT];
-    const auto* staged = reinterpret_cast<const typename D::X*>(mine) + (c.lane & 3);
+    const auto* staged = reinterpret_cast<const typename D::X*>(mine) + (lane & 3);
     if constexpr (P::IN_REGISTERS) {
 #pragma unroll
       for (int j = 0; j < KEPT; j++) kept[j] = staged[j * 4];
@@ -375,67 +376,67 @@ struct Gemv {
 #pragma unroll(P::IN_REGISTERS ? TURNS : 1)
       for (int i = 0; i < TURNS; i++) {
         if constexpr (P::IN_REGISTERS)
-          d.add(slot, c.lane, [&](int j) { return kept[i * D::CHUNKS + j]; });
+          d.add(slot, lane, [&](int j) { return kept[i * D::CHUNKS + j]; });
         else
-          d.add(slot, c.lane, [&](int j) { return staged[(i * D::CHUNKS + j) * 4]; });
+          d.add(slot, lane, [&](int j) { return staged[(i * D::CHUNKS + j) * 4]; });
         if constexpr (!D::Slot::HELD) slot_free(c);
         if (i < TURNS - 1) take(c, slot);
       }
       const u32 tag = c.block + b, to = private_entry(tag, slice);
       while ((int)(tag - c.reached) >= LEAD) c.reached = slowest_finisher();  // the entry is free
-      d.put(to, c.lane, tag);
+      d.put(to, lane, tag);
       if constexpr (P::NORM) {
-        if (c.lane == 4) entry_put(to + 64, z, tag);
+        if (lane == 4) entry_put(to + 64, z, tag);
       }
       if (b + 1 < blocks) take(c, slot);
     }
   }
 
-  /// A rotating gemv of at most BRIEF slots a warp: x is polled slot by slot, and the first weights wait for it.
+  /// A rotating gemv of at most BRIEF slots a warp: x is polled slot by slot.
   static __device__ __forceinline__ void run_brief(Cta& c, const View<X>& x, u32 norm, int total) {
     constexpr int PER = ceil_div(UNITS, 32), LOADS = BRIEF * PER;
+    const int lane = here(c.lane);
     const int first = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase;
     unsigned char* mine = smem + STAGE + c.warp * PRIVATE_BYTES;
     static_assert(BRIEF * SLICE_BYTES <= PRIVATE_BYTES, "a rotating gemv has at least BRIEF slices");
     c.apart = true;
     auto there = [&](int i) { return first + i * WARPS < total; };
     auto column = [&](int i) {
-      const int u = c.lane + i % PER * 32, col = (first + i / PER * WARPS) % P::SLICES * SLOT_COLUMNS + u * UNIT;
+      const int u = lane + i % PER * 32, col = (first + i / PER * WARPS) % P::SLICES * SLOT_COLUMNS + u * UNIT;
       const bool none = (UNITS % 32 != 0 && u >= UNITS) || (P::K % SLOT_COLUMNS != 0 && col >= P::K);
       return none || !there(i / PER) ? -1 : col;
     };
-    typename D::Slot slot;
-    if (there(0)) take(c, slot);
     float v[LOADS][UNIT];
     NormUnit w[LOADS];
     load_norm(c, norm, w, column);
     fetch<X, LOADS>(c, x, v, column);
     AMK_FRESH(c);
     __syncwarp();
-    if (c.lane == 0) reinterpret_cast<volatile u32*>(smem + READERS)[c.warp] = c.block;
+    if (lane == 0) reinterpret_cast<volatile u32*>(smem + READERS)[c.warp] = c.block;
     float z[BRIEF] = {};
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
-      const int u = c.lane + i % PER * 32;
+      const int u = lane + i % PER * 32;
       if (there(i / PER) && (UNITS % 32 == 0 || u < UNITS))
         z[i / PER] += stage_unit(mine + i / PER * SLICE_BYTES + u * UNIT * sizeof(W), v[i], w[i]);
     }
     __syncwarp();
-    const auto* staged = reinterpret_cast<const typename D::X*>(mine) + (c.lane & 3);
+    const auto* staged = reinterpret_cast<const typename D::X*>(mine) + (lane & 3);
 #pragma unroll
     for (int i = 0; i < BRIEF; i++) {
       if (!there(i)) break;
       const int t = first + i * WARPS, b = t / P::SLICES, s = t % P::SLICES;
       D d;
-      if (i > 0) take(c, slot);
-      d.add(slot, c.lane, [&](int j) { return staged[(i * D::CHUNKS + j) * 4]; });
+      typename D::Slot slot;
+      take(c, slot);
+      d.add(slot, lane, [&](int j) { return staged[(i * D::CHUNKS + j) * 4]; });
       if constexpr (!D::Slot::HELD) slot_free(c);
       if constexpr (P::NORM) z[i] = warp_sum(z[i]);
       const u32 tag = c.block + b, to = private_entry(tag, s);
       while ((int)(tag - c.reached) >= LEAD) c.reached = slowest_finisher();  // the entry is free
-      d.put(to, c.lane, tag);
+      d.put(to, lane, tag);
       if constexpr (P::NORM) {
-        if (c.lane == 4) entry_put(to + 64, z[i], tag);
+        if (lane == 4) entry_put(to + 64, z[i], tag);
       }
     }
   }

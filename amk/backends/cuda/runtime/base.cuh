@@ -85,6 +85,13 @@ __device__ __forceinline__ void enter(Cta& c) {
   }
 }
 
+/// The same number, but what is computed from it is computed here, not ahead of all instructions: such values would take
+/// registers everywhere.
+__device__ __forceinline__ int here(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 __device__ __forceinline__ float low(u32 w) { return __uint_as_float(w << 16); }
 __device__ __forceinline__ float high(u32 w) { return __uint_as_float(w & 0xffff0000u); }
 
