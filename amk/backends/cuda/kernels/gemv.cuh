@@ -344,9 +344,6 @@ struct Gemv {
       const bool none = (UNITS % 32 != 0 && u >= UNITS) || (P::K % SLOT_COLUMNS != 0 && col >= P::K);
       return none ? -1 : col;
     };
-    constexpr bool EARLY = LOADS <= 2;  // there are registers to take the first slot while x is awaited
-    typename D::Slot slot;
-    if (EARLY && blocks > 0) take(c, slot);
     float v[LOADS][UNIT];
     NormUnit w[LOADS];
     load_norm(c, norm, w, column);
@@ -369,7 +366,8 @@ struct Gemv {
       for (int j = 0; j < KEPT; j++) kept[j] = staged[j * 4];
     }
     if constexpr (P::NORM) z = warp_sum(z);
-    if (!EARLY && blocks > 0) take(c, slot);
+    typename D::Slot slot;
+    if (blocks > 0) take(c, slot);
 #pragma unroll 1
     for (int b = 0; b < blocks; b++) {
       D d;
