@@ -4,7 +4,7 @@
 // memory in chunks of CHUNK_ROWS, through a ring of KV_BUFFERS buffers in the stage; LANES lanes hold one row (8 elements
 // each), so a warp takes ROWS = 32 / LANES rows at once, DEPTH times. Softmax is online, in fp32, base 2, per lane group;
 // groups merge by shuffles, warps through the stage. One head a warp and no loads to registers keep the code short: it
-// runs once a layer, and instructions that miss their cache are the slowest of all.
+// runs once a layer. Heads of 64 in bf16 have a form of their own (MATRIX, by_matrix).
 //
 // Synchronization contract: rows below pos are immutable in this step and were written by this SM, so a finisher has the
 // first chunks under way while the consumers await q. Row pos comes from k and v, polled together with q; one warp also appends it to the
