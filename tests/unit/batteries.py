@@ -321,7 +321,9 @@ def attention_case(h: Heads) -> Case:
             Ref(part) if h.splits > 1 else None, h.window, h.softcap,
             Weight(sinks) if h.sinks else None,
             *((Weight(q_norm), Weight(k_norm), 1e-3) if h.norms else (None, None, 0.0)),
-            *((Weight(table), h.rotary % h.head_dim, h.halves) if h.rotary else ()),
+            Weight(table) if h.rotary else None,
+            h.rotary % h.head_dim if h.rotary else 0,
+            h.halves if h.rotary else 0,
         )  # fmt: skip
 
     def want(xs: F64, get: Get) -> F64:
