@@ -9,6 +9,9 @@ from amk.ir.program import DTYPES, SLOT_ROWS, Program
 
 MIN_STEPS = 1 << 17
 """Steps that a program must be able to run before its host has to zero epochs and counters."""
+MAX_SMS = 188
+"""SMs of the largest target. The ring leaves no room for a second block on an SM, so one block more
+cannot be resident; for smaller targets the launcher asks the device."""
 SHARED_BYTES = 227 * 1024
 """Shared memory of a block on the largest target; smaller targets are checked when code is
 generated for them."""

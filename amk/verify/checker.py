@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amk.ir.arrays import LOW, Ints, group, join, unique_pairs
-from amk.ir.capacity import MIN_STEPS, SHARED_BYTES, capacities
+from amk.ir.capacity import MAX_SMS, MIN_STEPS, SHARED_BYTES, capacities
 from amk.ir.digest import program_digest
 from amk.ir.flat import Cells, signals_and_waits
 from amk.ir.kernels import Access, CacheAccess, Gemv, Kernel, MoeDown, MoeGateUp, Topk
@@ -53,7 +53,7 @@ def check_declarations(p: Program) -> None:
     for name, k in p.kernels.items():
         for fault in kernel_faults(p, k):
             raise RefusedError(f"kernel @{name} {fault.text}")
-    require(p.queues and all(p.queues), "a queue is empty")
+    require(all(p.queues or [[]]) and len(p.queues) <= MAX_SMS, "a queue is empty, or too many")
     for run in (run for queue in p.queues for run in queue):
         k = p.kernels.get(run.kernel)
         require(k and 0 <= run.lo < run.hi <= k.grid, f"no such tiles: @{run.kernel}")

@@ -6,7 +6,7 @@
 (E3) element types agree with the kernel                   (E6) every access is inside its buffer
 (E7) waits and signals name declared counters, with positive thresholds and amounts
 (E8) epochs and counters last for at least MIN_STEPS steps
-(E9) every SM has at least one instruction
+(E9) every SM has at least one instruction, and all of them can be resident
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from amk.ir.capacity import MIN_STEPS
+from amk.ir.capacity import MAX_SMS, MIN_STEPS
 from amk.ir.kernels import AnyAccess, Kernel
 from amk.ir.program import SCOPES, Declarations, Program
 from amk.ir.signature import access_fault, kernel_faults, pack_faults
@@ -88,3 +88,6 @@ def check_structure(p: Program) -> Iterator[Violation]:
             )
     if not p.queues:
         yield Violation("E9", "the program has no queue")
+    if len(p.queues) > MAX_SMS:
+        message = f"the program has {len(p.queues)} queues, the largest target has {MAX_SMS} SMs"
+        yield Violation("E9", message)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from amk.ir.capacity import MIN_STEPS, SHARED_BYTES
+from amk.ir.capacity import MAX_SMS, MIN_STEPS, SHARED_BYTES
 from amk.ir.kernels import KERNELS
 from amk.ir.program import SLOT_ROWS
 from amk.mlir import make_context, parse_module, print_module
@@ -120,6 +120,7 @@ def test_a_constraint_is_referred_to_only_if_defined() -> None:
 
 def test_numbers_in_the_text_are_those_of_the_verifiers() -> None:
     flat = " ".join(TEXT.split())
+    assert f"at most {MAX_SMS} queues" in flat
     assert f"at least 2^{MIN_STEPS.bit_length() - 1} steps" in flat
     assert f"shared memory of an SM, {SHARED_BYTES // 1024} KiB" in flat
     assert f"a multiple of {COLUMN_STEP} columns" in flat

@@ -44,6 +44,8 @@ def malformed(p: Program) -> str | None:
 
 
 def _problems(p: Program) -> Iterator[str]:
+    if len(p.queues) > 188:
+        yield "more blocks than any machine has SMs"
     if not p.queues or not all(p.queues):
         yield "an SM has nothing to run"
     for pack in p.packs.values():

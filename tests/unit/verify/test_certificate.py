@@ -201,6 +201,7 @@ def _first(p: Program, **changes: object) -> Program:
     [
         (lambda p: _with(p, queues=[[], *p.queues[1:]]), "a queue is empty"),
         (lambda p: _with(p, queues=[]), "a queue is empty"),
+        (lambda p: _with(p, queues=p.queues * 100), "too many"),
         (lambda p: _first(p, hi=10**30), "no such tiles"),
         (lambda p: _first(p, lo=-1), "no such tiles"),
         (lambda p: _first(p, hi=0), "no such tiles"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from amk.ir.program import Program
+from amk.ir.capacity import MAX_SMS
+from amk.ir.kernels import Embed, Ref, Weight
+from amk.ir.program import Buffer, Program, Run, Tensor
 from amk.verify.corpus.mutants.edits import at, edited, inserted, mutant, some, with_queue, without
 
 
@@ -67,6 +69,21 @@ def moved_to_another_sm(p: Program, rng: Random) -> Program | None:
 def sms_renumbered(p: Program, rng: Random) -> Program | None:
     """Safe: queues do not know their SM."""
     return replace(p, queues=rng.sample(p.queues, len(p.queues)))
+
+
+@mutant
+def one_sm_too_many(p: Program, rng: Random) -> Program | None:
+    """A block more than can be resident."""
+    sink = Buffer("idle", "local", 1, "f32")
+    kernel = Embed(1, 1, Ref("token"), Weight("idle.table"), Ref("idle"))
+    more = MAX_SMS + 1 - len(p.queues)
+    return replace(
+        p,
+        buffers=p.buffers | {"idle": sink},
+        kernels=p.kernels | {"idle": kernel},
+        tensors=p.tensors | {"idle.table": Tensor("idle.table", (4, 1), "f32")},
+        queues=[*p.queues, *([Run("idle", 0, 1)] for _ in range(more))],
+    )
 
 
 @mutant
