@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from amk.ir.kernels import Gemv
-from amk.ir.program import DTYPES, SLOT_ROWS, Program
+from amk.ir.program import DTYPES, SLOT_ROWS, Declarations, Program, Ring
 
 MIN_STEPS = 1 << 17
 """Steps that a program must be able to run before its host has to zero epochs and counters."""
@@ -17,14 +17,18 @@ SHARED_BYTES = 227 * 1024
 generated for them."""
 
 
+def ring_bytes(p: Declarations, ring: Ring | None) -> int:
+    """Shared memory of the ring, whose slots have the widest element type of the matrices."""
+    matrices = (p.weight(k.weight) for k in p.kernels.values() if isinstance(k, Gemv))
+    width = max((DTYPES[w.dtype] for w in matrices if w), default=0)
+    return ring.slots * SLOT_ROWS * ring.columns * width if ring else 0
+
+
 def capacities(p: Program) -> dict[str, int]:
     """Bytes of the ring, and steps until the first counter or epoch exceeds 32 bits."""
     arrivals = Counter[int]()
     for s in (s for queue in p.queues for run in queue for s in run.signals):
         arrivals[s.counter] += s.amount
     per_step = [b.uses for b in p.buffers.values()]
-    widths = [DTYPES[w.dtype] for k in p.kernels.values() if isinstance(k, Gemv)
-              if (w := p.weight(k.weight))]  # fmt: skip
-    r = p.ring
-    ring = r.slots * SLOT_ROWS * r.columns * max(widths, default=0) if r else 0
-    return {"ring_bytes": ring, "steps": (1 << 32) // max([1, *per_step, *arrivals.values()])}
+    steps = (1 << 32) // max([1, *per_step, *arrivals.values()])
+    return {"ring_bytes": ring_bytes(p, p.ring), "steps": steps}

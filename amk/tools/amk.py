@@ -331,9 +331,6 @@ def run(
         finish(out, result, json, lambda console: show(result, console))
 
 
-LATER_SETTINGS: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
-
-
 @app.command(
     epilog=_examples(
         "amk bench random:llama-3.2-1b --context 128,4096",

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from amk.ir.capacity import SHARED_BYTES
+from amk.ir.capacity import SHARED_BYTES, ring_bytes
 from amk.ir.kernels import Gemv
-from amk.ir.program import DTYPES, SLOT_ROWS, Declarations, Ring
+from amk.ir.program import DTYPES, Declarations, Ring
 from amk.verify.violation import Violation
 
 COLUMN_STEP = 16
@@ -48,6 +48,6 @@ def check_ring(p: Declarations, ring: Ring | None) -> Iterator[Violation]:
     widths = {DTYPES[w.dtype] for k in matrices if (w := p.weight(k.weight))}
     if len(widths) > 1:
         yield Violation("L5", "matrices of different element types share one ring")
-    size = r.slots * SLOT_ROWS * r.columns * max(widths, default=0)
+    size = ring_bytes(p, r)
     if size > SHARED_BYTES:
         yield Violation("L4", f"the ring takes {size} bytes, an SM has {SHARED_BYTES}")

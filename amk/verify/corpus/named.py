@@ -27,7 +27,7 @@ from amk.ir.kernels import (
 )
 from amk.ir.program import Buffer, KvCache, Program, Ring, Run, Signal, Tensor, Wait
 from amk.verify.corpus.generator import TILINGS, Recipe, lower
-from amk.verify.corpus.mutants.edits import renamed, with_buffer
+from amk.verify.corpus.mutants.edits import all_changed, renamed, with_buffer
 
 
 @dataclass(frozen=True)
@@ -481,18 +481,7 @@ def a_read_that_does_not_happen_sees_nothing() -> Program:
 
 def at_scope(p: Program, waits: str, signals: str) -> Program:
     """With all waits and signals at other scopes."""
-    queues = [
-        [
-            replace(
-                run,
-                waits=tuple(replace(w, scope=waits) for w in run.waits),
-                signals=tuple(replace(x, scope=signals) for x in run.signals),
-            )
-            for run in queue
-        ]
-        for queue in p.queues
-    ]
-    return replace(p, queues=queues)
+    return all_changed(p, lambda w: replace(w, scope=waits), lambda x: replace(x, scope=signals))
 
 
 @case(safe=False)

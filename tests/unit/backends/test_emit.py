@@ -13,6 +13,7 @@ from amk.backends.cuda.emit import emit, emit_cuda
 from amk.backends.cuda.nvcc import run_nvcc
 from amk.backends.cuda.target import TARGETS, target_of
 from amk.errors import AmkError
+from amk.ir.capacity import MAX_SMS, SHARED_BYTES
 from amk.ir.program import Program, Ring
 from tests.unit.batteries import BATTERIES, battery
 from tests.unit.programs import Tiny, fused, unfused
@@ -53,6 +54,11 @@ needs_nvcc = pytest.mark.skipif(
 
 @needs_nvcc
 @pytest.mark.slow
+def test_the_largest_target_is_the_one_that_programs_are_checked_for() -> None:
+    assert max(t.sms for t in TARGETS.values()) == MAX_SMS
+    assert max(t.shared for t in TARGETS.values()) == SHARED_BYTES
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("case", CASES)
 def test_compiles_without_warnings_or_spills(case: str, target: str, tmp_path: Path) -> None:

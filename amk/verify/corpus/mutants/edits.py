@@ -121,6 +121,25 @@ def changed_signal(p: Program, rng: Random, change: Callable[[Signal], Signal]) 
     return edited(p, where, signals=tuple(signals))
 
 
+def waits_of_both(a: Run, b: Run) -> tuple[Wait, ...]:
+    """Each once, in their order: sets of waits have none that two processes agree on."""
+    return tuple(dict.fromkeys((*a.waits, *b.waits)))
+
+
+def all_changed(
+    p: Program, wait: Callable[[Wait], Wait], signal: Callable[[Signal], Signal]
+) -> Program:
+    """With every wait and every signal changed."""
+    queues = [
+        [
+            replace(run, waits=tuple(map(wait, run.waits)), signals=tuple(map(signal, run.signals)))
+            for run in queue
+        ]
+        for queue in p.queues
+    ]
+    return replace(p, queues=queues)
+
+
 def renamed(
     p: Program, names: dict[str, str], use: Callable[[Ref], int] = lambda ref: ref.use
 ) -> Program:

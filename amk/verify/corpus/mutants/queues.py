@@ -8,7 +8,16 @@ from random import Random
 from amk.ir.capacity import MAX_SMS
 from amk.ir.kernels import Embed, Ref, Weight
 from amk.ir.program import Buffer, Program, Run, Tensor
-from amk.verify.corpus.mutants.edits import at, edited, inserted, mutant, some, with_queue, without
+from amk.verify.corpus.mutants.edits import (
+    at,
+    edited,
+    inserted,
+    mutant,
+    some,
+    waits_of_both,
+    with_queue,
+    without,
+)
 
 
 @mutant
@@ -152,6 +161,4 @@ def instructions_merged(p: Program, rng: Random) -> Program | None:
     where = rng.choice(found)
     a, b = at(p, where), at(p, (where[0], where[1] + 1))
     out = without(p, (where[0], where[1] + 1))
-    return edited(
-        out, where, hi=b.hi, waits=tuple({*a.waits, *b.waits}), signals=a.signals + b.signals
-    )
+    return edited(out, where, hi=b.hi, waits=waits_of_both(a, b), signals=a.signals + b.signals)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from amk.ir.program import SCOPES, Program, Signal, Wait
+from amk.ir.program import SCOPES, Program
 from amk.verify.corpus.mutants.edits import (
+    all_changed,
     changed_signal,
     changed_wait,
     edited,
@@ -34,21 +35,11 @@ def counter_without_scope(p: Program, rng: Random) -> Program | None:
         return None
     c = rng.randrange(p.counters)
 
-    def weak(x: Wait | Signal) -> str:
-        return "relaxed" if x.counter == c else x.scope
-
-    queues = [
-        [
-            replace(
-                run,
-                waits=tuple(replace(w, scope=weak(w)) for w in run.waits),
-                signals=tuple(replace(s, scope=weak(s)) for s in run.signals),
-            )
-            for run in queue
-        ]
-        for queue in p.queues
-    ]
-    return replace(p, queues=queues)
+    return all_changed(
+        p,
+        lambda w: replace(w, scope="relaxed") if w.counter == c else w,
+        lambda s: replace(s, scope="relaxed") if s.counter == c else s,
+    )
 
 
 @mutant

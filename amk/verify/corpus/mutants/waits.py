@@ -13,6 +13,7 @@ from amk.ir.kernels import (
 )
 from amk.ir.program import Buffer, Program, Run, Tensor, Wait
 from amk.verify.corpus.mutants.edits import (
+    all_changed,
     at,
     changed_signal,
     changed_wait,
@@ -22,6 +23,7 @@ from amk.verify.corpus.mutants.edits import (
     signaling,
     some,
     waiting,
+    waits_of_both,
 )
 
 
@@ -124,7 +126,7 @@ def wait_moved_later(p: Program, rng: Random) -> Program | None:
     if where is None or where[1] + 1 == len(p.queues[where[0]]):
         return None
     run, after = at(p, where), (where[0], where[1] + 1)
-    out = edited(p, after, waits=tuple({*at(p, after).waits, *run.waits}))
+    out = edited(p, after, waits=waits_of_both(at(p, after), run))
     return edited(out, where, waits=())
 
 
@@ -135,7 +137,7 @@ def wait_moved_earlier(p: Program, rng: Random) -> Program | None:
     if where is None or where[1] == 0:
         return None
     run, ahead = at(p, where), (where[0], where[1] - 1)
-    out = edited(p, ahead, waits=tuple({*at(p, ahead).waits, *run.waits}))
+    out = edited(p, ahead, waits=waits_of_both(at(p, ahead), run))
     return edited(out, where, waits=())
 
 
@@ -242,20 +244,11 @@ def counters_shared(p: Program, rng: Random) -> Program | None:
         return None
     a, b = rng.sample(range(p.counters), 2)
     total = sum(s.amount for q in p.queues for r in q for s in r.signals if s.counter in (a, b))
-    queues = [
-        [
-            replace(
-                run,
-                waits=tuple(
-                    Wait(a, total, w.scaled) if w.counter in (a, b) else w for w in run.waits
-                ),
-                signals=tuple(replace(s, counter=a) if s.counter == b else s for s in run.signals),
-            )
-            for run in queue
-        ]
-        for queue in p.queues
-    ]
-    return replace(p, queues=queues)
+    return all_changed(
+        p,
+        lambda w: Wait(a, total, w.scaled) if w.counter in (a, b) else w,
+        lambda s: replace(s, counter=a) if s.counter == b else s,
+    )
 
 
 @mutant
@@ -264,18 +257,11 @@ def counters_shared_thresholds_kept(p: Program, rng: Random) -> Program | None:
     if p.counters < 2:
         return None
     a, b = rng.sample(range(p.counters), 2)
-    queues = [
-        [
-            replace(
-                run,
-                waits=tuple(replace(w, counter=a) if w.counter == b else w for w in run.waits),
-                signals=tuple(replace(s, counter=a) if s.counter == b else s for s in run.signals),
-            )
-            for run in queue
-        ]
-        for queue in p.queues
-    ]
-    return replace(p, queues=queues)
+    return all_changed(
+        p,
+        lambda w: replace(w, counter=a) if w.counter == b else w,
+        lambda s: replace(s, counter=a) if s.counter == b else s,
+    )
 
 
 @mutant
@@ -284,18 +270,11 @@ def counters_renumbered(p: Program, rng: Random) -> Program | None:
     if p.counters < 2:
         return None
     new = rng.sample(range(p.counters), p.counters)
-    queues = [
-        [
-            replace(
-                run,
-                waits=tuple(replace(w, counter=new[w.counter]) for w in run.waits),
-                signals=tuple(replace(s, counter=new[s.counter]) for s in run.signals),
-            )
-            for run in queue
-        ]
-        for queue in p.queues
-    ]
-    return replace(p, queues=queues)
+    return all_changed(
+        p,
+        lambda w: replace(w, counter=new[w.counter]),
+        lambda s: replace(s, counter=new[s.counter]),
+    )
 
 
 @mutant
