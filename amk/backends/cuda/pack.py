@@ -51,11 +51,6 @@ def bits(x: Array, dtype: str) -> Array:
     return np.ascontiguousarray(x, np.float32)
 
 
-def as_f32(x: Any) -> F32:
-    """A host array as float32."""
-    return cast("F32", bits(np.asarray(x), "f32"))
-
-
 def on_device(x: Any) -> tuple[int, bool] | None:
     """Address of an array that lies on the GPU, and whether it holds bf16; None for a host
     array."""
@@ -66,6 +61,17 @@ def on_device(x: Any) -> tuple[int, bool] | None:
     if interface.get("strides") is not None or kind not in ("f4", "i2", "u2"):
         raise AmkError(f"weights on the GPU must be contiguous float32 or bf16 bits, got {kind}")
     return int(interface["data"][0]), kind != "f4"
+
+
+def on_host(driver: Any, x: Any, shape: tuple[int, ...]) -> Array:
+    """An array as a host array, wherever it lies; one on the GPU is taken to be of `shape`."""
+    there = on_device(x)
+    if there is None:
+        return np.asarray(x)
+    address, half = there
+    out = np.empty(shape, np.uint16 if half else np.float32)
+    driver.memcpy_dtoh(out, address)
+    return out
 
 
 def pack_streams(
@@ -122,11 +128,18 @@ def scatter(
         data.free()
 
 
-def fixed_value(program: Program, name: str, weights: Weights) -> Array | tuple[int, bool]:
+def fixed_value(
+    driver: Any, program: Program, name: str, weights: Weights
+) -> Array | tuple[int, bool]:
     """The bytes of a vector or table, or the address of a tensor that already lies on the GPU."""
     w = weight(program, name)
     if isinstance(w, Pack):
-        return bits(materialize(w, lambda source: as_f32(weights(source))), w.dtype)
+
+        def source(name: str) -> F32:
+            x = on_host(driver, weights(name), program.tensors[name].shape)
+            return cast("F32", bits(x, "f32"))
+
+        return bits(materialize(w, source), w.dtype)
     x = weights(w.name)
     there = on_device(x)
     if there is None:
@@ -156,7 +169,7 @@ def pack_fixed(driver: Any, launch: Launcher, layout: Layout, weights: Weights) 
                 rows = [(own, made.astype(np.uint64), pack.shape[1])]
                 scatter(driver, launch, layout, weights, source, "amk_place", at, rows)
             continue
-        value = fixed_value(program, name, weights)
+        value = fixed_value(driver, program, name, weights)
         if isinstance(value, tuple):
             driver.memcpy_dtod(at, value[0], region.size)
         else:

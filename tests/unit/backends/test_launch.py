@@ -223,6 +223,15 @@ def test_two_models_in_one_process() -> None:
             assert error(session.logits(IDS), reference(t, weights(t), IDS)) < 2e-6
 
 
+def test_weights_may_lie_on_the_gpu() -> None:
+    torch = pytest.importorskip("torch")
+    t = Tiny(bias=True)
+    get = weights(t)
+    placed = {name: torch.from_numpy(get(name)).cuda() for name in fused(t).tensors}
+    with proved(fused(t), placed.__getitem__) as session:
+        assert error(session.logits(IDS), reference(t, get, IDS)) < 2e-6
+
+
 def test_tokens_are_heard_while_the_kernel_runs() -> None:
     t = Tiny(hidden=128, inter=256, vocab=512, sms=24, rows=4096)
     program = fused(t)
