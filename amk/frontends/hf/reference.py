@@ -134,7 +134,8 @@ def native_logits(model: Model, tokens: Sequence[int]) -> F32:
     """
     model.config.check_tokens(tokens)
     like = model.reference("f32")
-    module = _empty(like.config, "sdpa", torch.bfloat16)
+    attention = "sdpa" if like._supports_sdpa else "eager"
+    module = _empty(like.config, attention, torch.bfloat16)
     module.load_state_dict({k: v.bfloat16() for k, v in like.state_dict().items()})
     with torch.inference_mode():
         ids = torch.tensor([list(tokens)], device=like.device)

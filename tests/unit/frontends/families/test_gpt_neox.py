@@ -13,27 +13,32 @@ from safetensors.numpy import save_file
 from amk.frontends.hf.source import open_model
 from tests.unit.frontends.against import LEVELS, check_family, save_random
 
+ALL: dict[str, Any] = {"num_key_value_heads": None}
+"""It has no KV heads of their own."""
+
 CASES: dict[str, dict[str, Any]] = {
-    "plain": {"hidden_size": 64},
-    "all of each head": {"rotary_pct": 1.0, "rotary_emb_base": 100.0, "attention_bias": False},
-    "one after the other": {
+    "plain": ALL | {"hidden_size": 64},
+    "all of each head": ALL
+    | {"rotary_pct": 1.0, "rotary_emb_base": 100.0, "attention_bias": False},
+    "one after the other": ALL
+    | {
         "use_parallel_residual": False,
         "hidden_act": "gelu_fast",
         "rotary_pct": 0.5,
     },
-    "tied": {"tie_word_embeddings": True, "hidden_act": "relu", "hidden_size": 64},
+    "tied": ALL | {"tie_word_embeddings": True, "hidden_act": "relu", "hidden_size": 64},
 }
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
 def test_logits_and_tokens(tmp_path: Path, changes: dict[str, Any], level: str) -> None:
-    check_family(tmp_path, level, "gpt_neox", num_key_value_heads=None, **changes)
+    check_family(tmp_path, level, "gpt_neox", **changes)
 
 
 def test_checkpoints_of_old(tmp_path: Path) -> None:
     """Pythia's: another name of the head, masks among the weights, older fields of rotation."""
-    save_random(tmp_path, "gpt_neox", num_key_value_heads=None)
+    save_random(tmp_path, "gpt_neox", **ALL)
     today = open_model(str(tmp_path))
     held: dict[str, Any] = {name: today.weight(name) for name in today.tensors}
     held["embed_out.weight"] = held.pop("lm_head.weight")
