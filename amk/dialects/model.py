@@ -680,25 +680,31 @@ class TopkOp(ModelOp):
 @irdl_op_definition
 class MoeGateUpOp(ModelOp):
     """silu(gate) * up of each chosen expert, one behind the other; gate and up are the interleaved
-    rows of the expert's part of one weight times x."""
+    rows of the expert's part of one weight times x, plus its part of `bias`. With `limit` they are
+    clamped, and it is gate * sigmoid(alpha * gate) * (up + 1)."""
 
     name = "model.moe_gate_up"
     x = operand_def(TensorType)
     ids = operand_def(TensorType)
     weight = prop_def(FlatSymbolRefAttrConstr)
     experts = prop_def(Size)
+    bias = opt_prop_def(FlatSymbolRefAttrConstr)
+    alpha = opt_prop_def(Real)
+    limit = opt_prop_def(Real)
     norm = opt_prop_def(FlatSymbolRefAttrConstr)
     eps = opt_prop_def(Real)
     out = result_def(TensorType)
     assembly_format = (
-        "$x `,` $ids `,` $weight `experts` $experts (`norm` $norm^ `eps` $eps)? attr-dict "
+        "$x `,` $ids `,` $weight `experts` $experts (`bias` $bias^)? "
+        "(`alpha` $alpha^ `limit` $limit)? (`norm` $norm^ `eps` $eps)? attr-dict "
         "`:` type($x) `,` type($ids) `->` type($out)"
     )
 
 
 @irdl_op_definition
 class MoeDownOp(ModelOp):
-    """The sum of what the chosen experts make of their parts of x, weighted, plus `residual`."""
+    """The sum of what the chosen experts make of their parts of x, with their parts of `bias`,
+    weighted, plus `residual`."""
 
     name = "model.moe_down"
     x = operand_def(TensorType)
@@ -707,9 +713,10 @@ class MoeDownOp(ModelOp):
     residual = opt_operand_def(TensorType)
     weight = prop_def(FlatSymbolRefAttrConstr)
     experts = prop_def(Size)
+    bias = opt_prop_def(FlatSymbolRefAttrConstr)
     out = result_def(TensorType)
     assembly_format = (
-        "$x `,` $ids `,` $weights `,` $weight `experts` $experts "
+        "$x `,` $ids `,` $weights `,` $weight `experts` $experts (`bias` $bias^)? "
         "(`residual` $residual^ `:` type($residual))? attr-dict "
         "`:` type($x) `,` type($ids) `,` type($weights) `->` type($out)"
     )

@@ -389,8 +389,18 @@ def moe_gate_up(k: MoeGateUp, lo: int, hi: int, mem: Memory) -> None:
     for j, expert in zip(range(first, last + 1), ids.tolist(), strict=True):
         begin, end = max(a, j * k.width), min(b, (j + 1) * k.width)
         at = (expert - j) * k.width
-        y = mem.chosen(k.weight, 2 * (at + begin), 2 * (at + end)) @ x
-        parts.append(np.multiply(silu(y[0::2]), y[1::2]))
+        rows = 2 * (at + begin), 2 * (at + end)
+        y = mem.chosen(k.weight, *rows) @ x
+        if k.bias:
+            y = y + mem.chosen(k.bias, *rows)
+        gate, up = y[0::2], y[1::2]
+        if k.limit:
+            alpha, limit = np.float32(k.alpha), np.float32(k.limit)
+            gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit)
+            power = np.exp(-np.maximum(alpha * gate, np.float32(-80)))
+            parts.append(np.divide(gate, 1 + power) * (up + np.float32(1)))
+        else:
+            parts.append(np.multiply(silu(gate), up))
     mem.write(k.out, a, b, np.concatenate(parts))
 
 
@@ -401,7 +411,9 @@ def moe_down(k: MoeDown, lo: int, hi: int, mem: Memory) -> None:
     x = mem.read(k.x, 0, k.choices * k.k).reshape(k.choices, k.k)
     y = np.zeros(b - a, np.float32)
     for expert, weight, row in zip(ids.tolist(), weights, x, strict=True):
-        y += weight * (mem.chosen(k.weight, expert * k.n + a, expert * k.n + b) @ row)
+        rows = expert * k.n + a, expert * k.n + b
+        made = mem.chosen(k.weight, *rows) @ row
+        y += weight * (made + mem.chosen(k.bias, *rows) if k.bias else made)
     if k.res_in:
         y = y + mem.read(k.res_in, a, b)
     mem.write(k.out, a, b, y)

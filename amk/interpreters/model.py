@@ -230,23 +230,33 @@ class ModelInterpreter(Decoder):
         self.define(op.ids, ids.astype(np.float32))
         self.define(op.weights, shares[ids])
 
-    def experts(self, weight: SymbolRefAttr, ids: SSAValue, experts: int) -> list[F32]:
-        """The matrices of the chosen experts."""
-        of_expert = self.weight(weight).reshape(experts, -1, self.weight(weight).shape[1])
-        return [of_expert[int(i)] for i in self.values[ids]]
+    def experts(self, op: model.MoeGateUpOp | model.MoeDownOp) -> list[tuple[F32, F32]]:
+        """Matrices and biases of the chosen experts."""
+        count, whole = op.experts.value.data, self.weight(op.weight)
+        matrices = whole.reshape(count, -1, whole.shape[1])
+        biases = np.zeros(matrices.shape[:2], np.float32)
+        if op.bias is not None:
+            biases = self.weight(op.bias).reshape(biases.shape)
+        return [(matrices[int(i)], biases[int(i)]) for i in self.values[op.ids]]
 
     def moe_gate_up(self, op: model.MoeGateUpOp) -> None:
         x = self.normed(op)
         made: list[F32] = []
-        for matrix in self.experts(op.weight, op.ids, op.experts.value.data):
-            gate, up = (matrix @ x).reshape(-1, 2).T
-            made.append(np.asarray(gate * sigmoid(gate) * up, np.float32))
+        for matrix, bias in self.experts(op):
+            gate, up = (matrix @ x + bias).reshape(-1, 2).T
+            if op.alpha is not None and op.limit is not None:
+                alpha, limit = op.alpha.value.data, op.limit.value.data
+                gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit)
+                y = gate * sigmoid(np.float32(alpha) * gate) * (up + 1)
+            else:
+                y = gate * sigmoid(gate) * up
+            made.append(np.asarray(y, np.float32))
         self.define(op.out, np.concatenate(made))
 
     def moe_down(self, op: model.MoeDownOp) -> None:
-        matrices = self.experts(op.weight, op.ids, op.experts.value.data)
-        parts = self.values[op.x].reshape(len(matrices), -1)
-        made = [w @ x for w, x in zip(matrices, parts, strict=True)]
+        experts = self.experts(op)
+        parts = self.values[op.x].reshape(len(experts), -1)
+        made = [w @ x + bias for (w, bias), x in zip(experts, parts, strict=True)]
         y = np.asarray(self.values[op.weights] @ np.stack(made), np.float32)
         self.define(op.out, y + self.values[op.residual] if op.residual else y)
 

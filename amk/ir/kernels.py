@@ -681,8 +681,12 @@ class Topk(Kernel):
 @dataclass(frozen=True)
 class MoeGateUp(RowKernel):
     """The gated half of the MLP of every chosen expert, laid out by choice: with width = n /
-    choices, results j * width + i are silu(y[2i]) * y[2i+1], where y = W x' and W are rows [e *
-    2 * width, (e + 1) * 2 * width) of `weight`, e = ids[j]. x' is x, normalized if `norm` is given.
+    choices, results j * width + i are silu(y[2i]) * y[2i+1], where y = W x' + b, W are rows [e *
+    2 * width, (e + 1) * 2 * width) of `weight`, b these elements of `bias` (or zero), e = ids[j].
+    x' is x, normalized if `norm` is given.
+
+    With a `limit` L, gate y[2i] is at most L and up y[2i+1] within -L and L, and the result is
+    gate * sigmoid(alpha * gate) * (up + 1).
 
     No region of a buffer depends on the ids. Rows of the weight do: those of all experts are
     claimed.
@@ -698,11 +702,18 @@ class MoeGateUp(RowKernel):
     out: Ref
     norm: Weight | None = None
     eps: float = 0.0
+    bias: Weight | None = None
+    alpha: float = 0.0
+    limit: float = 0.0
 
     positive: ClassVar[tuple[str, ...]] = ("n", "tile", "k", "choices", "experts")
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
+        if not 0 <= self.limit < float("inf"):
+            yield f"limit must be positive, got {self.limit}"
+        if self.alpha and not self.limit:
+            yield "alpha needs 'limit'"
         if self.choices > 0 and self.n % self.choices:
             yield f"n {self.n} must be a multiple of choices {self.choices}"
         if 2 * self.experts * self.n >= LIMIT:
@@ -716,6 +727,8 @@ class MoeGateUp(RowKernel):
     def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
         a, b = self.rows(lo, hi)
         yield WeightAccess(self.weight, 0, self.experts * 2 * self.width, False, True)
+        if self.bias:
+            yield WeightAccess(self.bias, 0, self.experts * 2 * self.width, False, True)
         if self.norm:
             yield WeightAccess(self.norm, 0, self.k, False)
         yield _read(self.ids, a // self.width, ceil_div(b, self.width))
@@ -725,9 +738,10 @@ class MoeGateUp(RowKernel):
 
 @dataclass(frozen=True)
 class MoeDown(RowKernel):
-    """The other half: out[i] = sum over choices j of weights[j] * (W_e x_j)[i] + res_in[i], where
-    W_e are rows [e * n, (e + 1) * n) of `weight`, e = ids[j], and x_j is x[j * k to (j + 1) * k].
-    Without res_in nothing is added; res_out, if given, is the same in fp32.
+    """The other half: out[i] = sum over choices j of weights[j] * (W_e x_j + b_e)[i] + res_in[i],
+    where W_e are rows [e * n, (e + 1) * n) of `weight`, b_e these elements of `bias` (or zero), e =
+    ids[j], and x_j is x[j * k to (j + 1) * k]. Without res_in nothing is added; res_out, if given,
+    is the same in fp32.
 
     What is read of buffers does not depend on the ids: every choice is read, whoever made it.
     """
@@ -743,6 +757,7 @@ class MoeDown(RowKernel):
     out: Ref
     res_in: Ref | None = None
     res_out: Ref | None = None
+    bias: Weight | None = None
 
     positive: ClassVar[tuple[str, ...]] = ("n", "tile", "k", "choices", "experts")
 
@@ -756,6 +771,8 @@ class MoeDown(RowKernel):
     def accesses(self, lo: int, hi: int) -> Iterator[AnyAccess]:
         a, b = self.rows(lo, hi)
         yield WeightAccess(self.weight, 0, self.experts * self.n, False, True)
+        if self.bias:
+            yield WeightAccess(self.bias, 0, self.experts * self.n, False, True)
         yield _read(self.ids, 0, self.choices)
         yield _read(self.weights, 0, self.choices)
         yield _read(self.x, 0, self.choices * self.k)

@@ -126,10 +126,14 @@ def _shapes(p: Declarations, kernel: Kernel) -> Iterator[Fault]:
                 expected[vector] = (kernel.size if kernel.shared else kernel.n,)
         case MoeGateUp():
             expected[kernel.weight] = (kernel.experts * 2 * kernel.width, kernel.k)
+            if kernel.bias:
+                expected[kernel.bias] = (kernel.experts * 2 * kernel.width,)
             if kernel.norm:
                 expected[kernel.norm] = (kernel.k,)
         case MoeDown():
             expected[kernel.weight] = (kernel.experts * kernel.n, kernel.k)
+            if kernel.bias:
+                expected[kernel.bias] = (kernel.experts * kernel.n,)
         case Rope():
             rotated = kernel.rotary or kernel.head_dim
         case Attention() | Append():

@@ -319,6 +319,9 @@ class _Lowering:
                 out,
                 norm,
                 op.eps.value.data if op.eps else 0.0,
+                Weight(op.bias.string_value()) if op.bias else None,
+                model.number(op.alpha, 0.0),
+                model.number(op.limit, 0.0),
             ),
         )
 
@@ -344,6 +347,7 @@ class _Lowering:
                 out,
                 res_in,
                 self.residual_out(op.out, name) if op.residual else None,
+                Weight(op.bias.string_value()) if op.bias else None,
             ),
         )
 

@@ -92,6 +92,7 @@ def _cells(f: Family) -> Iterator[list[str]]:
         *_maybe(f.window, f"window in {layers}"),
         *([f"scale `{f.attention_factor}`"] if f.attention_factor else []),
         *([f"cap `{f.softcap}`"] if f.softcap else []),
+        *_maybe(f.sinks, "sinks"),
     ]
     gated = bool(n.gate or n.gate_up)
     yield [
@@ -99,6 +100,8 @@ def _cells(f: Family) -> Iterator[list[str]]:
         f"{f.defaults[f.activation]} {'only' if f.experts else 'by default'}",
         *(["gate and up in one matrix"] if n.gate_up else []),
         *_maybe(f.mlp_bias, "bias"),
+        *(_maybe(f.experts.bias, "bias") if f.experts else []),
+        *([f"bounds `{f.experts.limit}`"] if f.experts and f.experts.limit else []),
     ]
     factor = f.embedding_multiplier
     yield [

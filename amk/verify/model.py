@@ -89,7 +89,7 @@ class _Checker:
             if not isinstance(attr, FloatAttr):
                 continue
             value = attr.value.data
-            positive = name in ("softcap", "cap")
+            positive = name in ("softcap", "cap", "limit")
             if not math.isfinite(value) or (positive and value <= 0):
                 need = "positive and finite" if positive else "finite"
                 yield f"{self.label(op)} {name} must be {need}, got {value} (N2)"
@@ -213,6 +213,9 @@ class _Checker:
                 yield from self.tensor(
                     op, op.weight, (experts * 2 * (n(op.out) // choices), n(op.x))
                 )
+                yield from self.tensor(op, op.bias, (experts * 2 * (n(op.out) // choices),))
+                if (op.alpha is None) != (op.limit is None):
+                    yield f"{self.label(op)} needs alpha and limit together (W5)"
                 if n(op.out) % choices:
                     size = f"{n(op.out)} elements"
                     yield f"{self.label(op)} result has {size} for {choices} experts (W2)"
@@ -221,6 +224,7 @@ class _Checker:
             case model.MoeDownOp():
                 choices, experts = n(op.ids), op.experts.value.data
                 yield from self.tensor(op, op.weight, (experts * n(op.out), n(op.x) // choices))
+                yield from self.tensor(op, op.bias, (experts * n(op.out),))
                 if n(op.x) % choices:
                     size = f"{n(op.x)} elements"
                     yield f"{self.label(op)} operand has {size} for {choices} experts (W2)"

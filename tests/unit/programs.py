@@ -44,6 +44,9 @@ from amk.ir.program import (
     Wait,
 )
 
+ALPHA = 1.5
+"""The factor in the sigmoid of bounded experts."""
+
 
 @dataclass(frozen=True)
 class Tiny:
@@ -68,6 +71,8 @@ class Tiny:
     choices: int = 0
     """A mixture of this many experts, of which so many are chosen; without, one MLP."""
     normalize: int = 1
+    limit: float = 0.0
+    """Experts have biases, and gate and up are bounded by this; 0: neither."""
     eps: float = 1e-5
     theta: float = 10000.0
     sampling: bool = False
@@ -94,6 +99,9 @@ def tensors(t: Tiny) -> dict[str, Tensor]:
         mlp, each = at + "mlp.", max(1, t.experts)
         if t.experts:
             shapes[mlp + "router.weight"] = (t.experts, t.hidden)
+        if t.limit:
+            shapes[mlp + "gate_proj.bias"] = shapes[mlp + "up_proj.bias"] = (each * t.inter,)
+            shapes[mlp + "down_proj.bias"] = (each * t.hidden,)
         shapes[mlp + "gate_proj.weight"] = (each * t.inter, t.hidden)
         shapes[mlp + "up_proj.weight"] = (each * t.inter, t.hidden)
         shapes[mlp + "down_proj.weight"] = (each * t.hidden, t.inter)
@@ -162,16 +170,18 @@ def reference(t: Tiny, get: Callable[[str], F32], ids: list[int], last: bool = F
         x = x + o @ w(at + "self_attn.o_proj.weight").T
         h = norm(x, at + "post_attention_layernorm.weight")
         each = max(1, t.experts)
-        gate, up = (
-            np.einsum(
-                "th,eih->tei",
-                h,
-                w(at + f"mlp.{name}_proj.weight").reshape(each, t.inter, t.hidden),
-            )
-            for name in ("gate", "up")
-        )
-        down = w(at + "mlp.down_proj.weight").reshape(each, t.hidden, t.inter)
-        made = np.einsum("tei,ehi->teh", gate / (1 + np.exp(-gate)) * up, down)
+
+        def experts(name: str, shape: str, h: np.ndarray, each: int = each, at: str = at):
+            name = at + f"mlp.{name}_proj"
+            matrices = w(name + ".weight").reshape(each, -1, h.shape[-1])
+            y = np.einsum(shape, h, matrices)
+            return y + w(name + ".bias").reshape(each, -1) if t.limit else y
+
+        gate, up = (experts(name, "th,eih->tei", h) for name in ("gate", "up"))
+        if t.limit:
+            gate, up = np.minimum(gate, t.limit), np.clip(up, -t.limit, t.limit) + 1
+        sharp = ALPHA if t.limit else 1.0
+        made = experts("down", "tei,ehi->teh", gate / (1 + np.exp(-sharp * gate)) * up)
         shares = np.ones((len(x), 1))
         if t.experts:
             scores = h @ w(at + "mlp.router.weight").T
@@ -354,6 +364,8 @@ def mixture(b: Builder, i: int, gate_up: Weight, res: Callable[[int], Ref]) -> s
     t, at, use, own = b.t, f"model.layers.{i}.", 2 * i + 1, f"l{i}."
     norm, x = Weight(at + "post_attention_layernorm.weight"), Ref("x", 0, use)
     scores, ids, shares, h = (Ref(name, 0, i) for name in ("scores", "ids", "shares", "h"))
+    halves = ("mlp.gate_proj.bias", "mlp.up_proj.bias")
+    bias = pack(b, i, "gate_up_bias", halves) if t.limit else None
     router = Weight(at + "mlp.router.weight")
     b.family(
         own + "router", Gemv(t.experts, t.tile, t.hidden, router, x, scores, norm, t.eps),
@@ -367,7 +379,7 @@ def mixture(b: Builder, i: int, gate_up: Weight, res: Callable[[int], Ref]) -> s
         own + "gate_up",
         MoeGateUp(
             t.choices * t.inter, t.tile, t.hidden, t.choices, t.experts, gate_up, ids, x, h, norm,
-            t.eps,
+            t.eps, bias, ALPHA if t.limit else 0.0, t.limit,
         ),
         (own + "o", own + "topk"),
     )  # fmt: skip
@@ -376,6 +388,7 @@ def mixture(b: Builder, i: int, gate_up: Weight, res: Callable[[int], Ref]) -> s
         MoeDown(
             t.hidden, t.tile, t.inter, t.choices, t.experts, Weight(at + "mlp.down_proj.weight"),
             ids, shares, h, Ref("x", 0, use + 1), res(use), res(use + 1),
+            Weight(at + "mlp.down_proj.bias") if t.limit else None,
         ),
         (own + "topk", own + "gate_up"),
     )  # fmt: skip
@@ -385,7 +398,7 @@ def mixture(b: Builder, i: int, gate_up: Weight, res: Callable[[int], Ref]) -> s
 def pack(b: Builder, layer: int, name: str, sources: tuple[str, ...]) -> Weight:
     """Declares a fused weight of a layer."""
     parts = [b.program.tensors[f"model.layers.{layer}.{s}"] for s in sources]
-    mode = "interleave" if name == "gate_up" else "concat"
+    mode = "interleave" if "gate_up" in name else "concat"
     layouts = ("rope", "rope", "rows") if mode == "concat" else ("rows", "rows")
     shape = (sum(p.shape[0] for p in parts), *parts[0].shape[1:])
     full = f"layers.{layer}.{name}"

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 import transformers
 
 from amk.errors import AmkError
+from amk.frontends.hf.config import parse_config
 from amk.frontends.hf.decoder import DecoderConfig
 from amk.frontends.hf.experts import module_state
 from amk.ir.packs import F32
@@ -58,10 +59,9 @@ def hugging_face(raw: Mapping[str, object], tensors: Tensors, dtype: torch.dtype
     device = next(iter(tensors.values())).device
     config = LIBRARY.AutoConfig.for_model(**deepcopy(dict(raw)))
     with torch.device(device):
-        module = LIBRARY.AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation="sdpa"
-        )
-    state = module_state({name: t.to(dtype) for name, t in tensors.items()}, torch.cat)
+        module = LIBRARY.AutoModelForCausalLM.from_config(config, dtype=dtype)
+    held = {name: t.to(dtype) for name, t in tensors.items()}
+    state = module_state(held, parse_config(raw).experts, torch.cat)
     state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
     module.load_state_dict(state, assign=True)
     module.generation_config.eos_token_id = None

@@ -551,15 +551,18 @@ class Coder:
             ("int K", str(k.k)),
             ("int CHOICES", str(k.choices)),
             ("int EXPERTS", str(k.experts)),
+            ("bool BIAS", boolean(k.bias is not None)),
         ]
         types = [
             ("Weight", CTYPES[element]),
             ("X", self.operand(k.x)),
             ("Ids", self.operand(k.ids)),
             ("Out", self.operand(k.out)),
+            ("Bias", self.weight_type(k.bias)),
         ]
         matrix = self.layout.fixed.regions[k.weight].at // ALIGN
-        return constants, types, [*self.place(k.x), *self.place(k.out), *self.place(k.ids), matrix]
+        places = [*self.place(k.x), *self.place(k.out), *self.place(k.ids)]
+        return constants, types, [*places, matrix, self.table(k.bias)]
 
     def _moe_gate_up(self, name: str, k: MoeGateUp) -> tuple[Code, list[int]]:
         constants, types, record = self.experts(name, k)
@@ -567,6 +570,8 @@ class Coder:
             ("int WIDTH", str(k.width)),
             ("float EPS", number(k.eps)),
             ("bool NORM", boolean(k.norm is not None)),
+            ("float ALPHA", number(k.alpha)),
+            ("float LIMIT", number(k.limit)),
         ]
         types += [("Norm", self.weight_type(k.norm))]
         size = DTYPES[weight(self.program, k.weight).dtype]

@@ -131,7 +131,9 @@ def tables(kernel: Kernel) -> list[str]:
     if isinstance(kernel, Embed):
         return [kernel.table]
     if isinstance(kernel, MoeGateUp):
-        return [kernel.norm] if kernel.norm else []
+        return [w for w in (kernel.norm, kernel.bias) if w]
+    if isinstance(kernel, MoeDown):
+        return [kernel.bias] if kernel.bias else []
     return []
 
 

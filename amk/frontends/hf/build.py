@@ -159,6 +159,8 @@ class _Decoder:
             properties["window"] = size(layer.window)
         if c.softcap is not None:
             properties["softcap"] = real(c.softcap)
+        if c.sinks:
+            properties["sinks"] = SymbolRefAttr(f"{at}.{n.sinks}")
         y = self.insert(
             model.AttentionOp.build(
                 operands=[q, [], [], self.pos],
@@ -215,7 +217,8 @@ class _Decoder:
     def mixture(self, i: int, x: SSAValue, experts: Experts) -> SSAValue:
         """What router, chosen experts and their sum add to the residual stream."""
         c, e, at = self.config, experts, f"{self.config.at(i)}.{self.config.names.mlp}"
-        scores = self.linear(f"l{i}.scores", x, f"{at}.gate.weight", e.count)
+        bias = e.bias and f"{at}.gate.bias"
+        scores = self.linear(f"l{i}.scores", x, f"{at}.gate.weight", e.count, bias=bias)
         choice = {"choices": size(e.choices)}
         ids, weights = self.insert(
             model.TopkOp.create(
@@ -226,11 +229,18 @@ class _Decoder:
         ).results
         ids.name_hint, weights.name_hint = f"l{i}.experts", f"l{i}.shares"
         count = {"experts": size(e.count)}
-        properties = count | {"weight": SymbolRefAttr(EXPERT_PACK.format(i))}
+        properties: dict[str, Attribute] = count | {"weight": SymbolRefAttr(EXPERT_PACK.format(i))}
+        down: dict[str, Attribute] = count | {
+            "weight": SymbolRefAttr(f"{at}.experts.down_proj.weight")
+        }
+        if e.bias:
+            properties["bias"] = SymbolRefAttr(EXPERT_PACK.format(i) + "_bias")
+            down["bias"] = SymbolRefAttr(f"{at}.experts.down_proj.bias")
+        if e.limit:
+            properties |= {"alpha": real(e.alpha), "limit": real(e.limit)}
         y = self.op(
             model.MoeGateUpOp, f"l{i}.act", [x, ids], properties, e.choices * e.width, self.dtype
         )
-        down = count | {"weight": SymbolRefAttr(f"{at}.experts.down_proj.weight")}
         return self.op(model.MoeDownOp, f"l{i}.down", [y, ids, weights], down, c.hidden, "f32")
 
     def type(self, n: int, dtype: str) -> TensorType[Attribute]:
@@ -351,14 +361,15 @@ def _packs(c: DecoderConfig, shapes: Mapping[str, Shape], dtype: str) -> list[Pa
         for name, part in zip("qkv", c.qkv(i), strict=True):
             rows(f"layers.{i}.{name}", part, c.qkv_bias)
         if c.experts:
-            halves = [f"{at}.{n.mlp}.experts.{name}_proj.weight" for name in ("gate", "up")]
-            height, columns = shapes[halves[0]]
-            made.append(
-                Pack(
-                    EXPERT_PACK.format(i), (2 * height, columns), dtype, "interleave",
-                    tuple(halves), ("rows", "rows"),
-                )
-            )  # fmt: skip
+            for suffix, what in (("", "weight"), ("_bias", "bias"))[: 1 + c.experts.bias]:
+                halves = [f"{at}.{n.mlp}.experts.{name}_proj.{what}" for name in ("gate", "up")]
+                height, *columns = shapes[halves[0]]
+                made.append(
+                    Pack(
+                        EXPERT_PACK.format(i) + suffix, (2 * height, *columns), dtype,
+                        "interleave", tuple(halves), ("rows", "rows"),
+                    )
+                )  # fmt: skip
         elif c.gated:
             for name, part in zip(("gate", "up"), c.gate_up(i), strict=True):
                 rows(f"layers.{i}.{name}", part, c.mlp_bias)

@@ -14,9 +14,20 @@ from amk.frontends.hf.decoder import DecoderConfig, Shape, tensor_shapes
 F32 = NDArray[np.float32]
 
 
+FLOATS = "F32, BF16, F16"
+"""Types of weights in safetensors."""
+
+INTEGERS: Mapping[str, str] = {
+    "BOOL": "?", "U8": "u1", "I8": "i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4",
+    "I64": "<i8", "U64": "<u8",
+}  # fmt: skip
+"""Types of tensors that are no weights, but may lie beside them (masks, quantized blocks), and how
+NumPy sees them."""
+
+
 class TensorInfo(NamedTuple):
-    """What a checkpoint says about one of its tensors. `dtype` is `f32`, `bf16` or `f16`, or the
-    name of a GGUF quantization."""
+    """What a checkpoint says about one of its tensors. `dtype` is `f32`, `bf16` or `f16`, the name
+    of a GGUF quantization, or one of `INTEGERS` in lower case."""
 
     shape: Shape
     dtype: str
@@ -49,6 +60,9 @@ def check_tensors(config: DecoderConfig, found: Mapping[str, TensorInfo], where:
         got = found[name].shape
         if got != shape:
             raise AmkError(f"tensor '{name}' in {where} has shape {_x(got)}, expected {_x(shape)}")
+        if found[name].dtype.upper() in INTEGERS:
+            kind = found[name].dtype.upper()
+            raise AmkError(f"tensor '{name}' in {where} has type {kind}, expected {FLOATS}")
     extra = [n for n in found if n not in expected and not ignorable(config, n)]
     if extra:
         more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""

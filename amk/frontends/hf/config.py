@@ -63,6 +63,7 @@ def parse_config(config: Mapping[str, object], name: str = "") -> DecoderConfig:
     if fields.take("architectures") != [family.architecture]:
         raise fields.refuse("architectures")
     result = _read(fields, family, name or model_type)
+    _quantization(fields, family)
     fields.only({**ONLY, **family.only})
     fields.finish({**IRRELEVANT, **family.irrelevant}.keys())
     return result
@@ -115,6 +116,7 @@ def _read(fields: Fields, family: Family, name: str) -> DecoderConfig:
         local_rope_scale=local_scale,
         plan=plan,
         attention_factor=_attention_factor(fields, family, head_dim),
+        sinks=_switch(fields, family.sinks),
         softcap=_number(fields, family.softcap),
         activation=_activation(fields, family),
         parallel=parallel,
@@ -186,8 +188,29 @@ def _experts(fields: Fields, family: Family) -> Experts | None:
     choices = fields.size(names.choices)
     if choices > count:
         raise fields.refuse(names.choices, f"must not exceed the {count} experts")
-    normalize = _switch(fields, names.normalize)
-    return Experts(count, choices, fields.size(names.width), normalize)
+    return Experts(
+        count,
+        choices,
+        fields.size(names.width),
+        _switch(fields, names.normalize),
+        _switch(fields, names.bias),
+        _number(fields, names.alpha) or 0.0,
+        _number(fields, names.limit) or 0.0,
+        names.columns_first,
+    )
+
+
+def _quantization(fields: Fields, family: Family) -> None:
+    """Refuse weights in a form that is not read."""
+    if fields.given("quantization_config") is None:
+        return
+    if not family.quantized:
+        raise fields.refuse("quantization_config")
+    inner = fields.inner("quantization_config")
+    if inner.text("quant_method") not in family.quantized:
+        raise inner.refuse("quant_method")
+    # which modules are meant is seen by their tensors
+    inner.finish(("modules_to_not_convert", "dequantize"))
 
 
 def _number(fields: Fields, name: str) -> float | None:

@@ -43,6 +43,8 @@ class Names:
     qkv: str = ""
     """One matrix of queries, keys and values, instead of three."""
     o: str = "self_attn.o_proj"
+    sinks: str = "self_attn.sinks"
+    """A logit for each query head, the whole name of the tensor."""
     q_norm: str = "self_attn.q_norm"
     k_norm: str = "self_attn.k_norm"
     mlp: str = "mlp"
@@ -78,6 +80,14 @@ class Experts:
     choices: int
     width: int
     normalize: bool
+    bias: bool = False
+    """Of the router, and of all matrices of experts."""
+    alpha: float = 0.0
+    limit: float = 0.0
+    """Not 0: gate is at most this and up within this and its negative, and the result is gate *
+    sigmoid(alpha * gate) * (up + 1)."""
+    columns_first: bool = False
+    """Checkpoints hold [experts, columns, rows], with rows of gate and up in turn."""
 
     def tensors(self, at: str, hidden: int) -> Iterator[tuple[str, TensorSpec]]:
         """The tensors of the MLP `at`."""
@@ -87,6 +97,11 @@ class Experts:
         yield f"{at}.experts.up_proj.weight", TensorSpec((rows, hidden), "matrix")
         down = (self.count * hidden, self.width)
         yield f"{at}.experts.down_proj.weight", TensorSpec(down, "out")
+        if self.bias:
+            yield f"{at}.gate.bias", TensorSpec((self.count,), "bias")
+            yield f"{at}.experts.gate_proj.bias", TensorSpec((rows,), "bias")
+            yield f"{at}.experts.up_proj.bias", TensorSpec((rows,), "bias")
+            yield f"{at}.experts.down_proj.bias", TensorSpec(down[:1], "bias")
 
 
 class TensorSpec(NamedTuple):
@@ -160,6 +175,8 @@ class DecoderConfig:
     """One entry for each layer; empty: all are `Layer()`."""
     attention_factor: float | None = None
     """Factor of q k^T; None: 1 / sqrt(head_dim)."""
+    sinks: bool = False
+    """The softmax of each query head counts one more logit, that of a value of zero."""
     softcap: float | None = None
     """Attention scores s become softcap * tanh(s / softcap)."""
     activation: str = "silu"
@@ -285,6 +302,8 @@ def _tensors(c: DecoderConfig) -> Iterator[tuple[str, TensorSpec]]:
         for name, heads in ((n.q_norm, c.heads), (n.k_norm, c.kv_heads)):
             for tensor in qk_norm_weights(c, f"{at}.{name}", heads):
                 yield tensor, _norm_spec(c, _qk_norm_shape(c, heads))
+        if c.sinks:
+            yield f"{at}.{n.sinks}", TensorSpec((c.heads,), "bias")
         yield from _linear(f"{at}.{n.o}", c.hidden, c.q_size, c.o_bias, "out")
         yield from _norm(c, at, n.post_attention)
         yield from _norm(c, at, n.pre_mlp)

@@ -105,6 +105,13 @@ class ExpertFields:
     normalize: Switch
     """Whether the weights of the chosen experts add up to 1."""
     choices: str = "num_experts_per_tok"
+    bias: Switch = False
+    alpha: str = ""
+    limit: str = ""
+    """Fields of the factor in the sigmoid and of the bounds of gate and up; empty: there are
+    none."""
+    columns_first: bool = False
+    """As in `Experts`."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,7 @@ class Family:
     """Field of the factor of q k^T; empty: 1 / sqrt(head_dim)."""
     attention_power: int | float = 1
     """To which that field is raised."""
+    sinks: Switch = False
     softcap: str = ""
     logits_softcap: str = ""
     activation: str = "hidden_act"
@@ -158,6 +166,8 @@ class Family:
     logits_divisor: str = ""
     experts: ExpertFields | None = None
     """The MLP is a mixture of experts."""
+    quantized: tuple[str, ...] = ()
+    """Values of `quantization_config.quant_method` whose tensors are read."""
     only: Mapping[str, tuple[object, ...]] = field(default_factory=dict[str, tuple[object, ...]])
     """Fields of which only these values are supported; absence is."""
     irrelevant: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -170,7 +180,6 @@ ONLY: Mapping[str, tuple[object, ...]] = {
     "add_cross_attention": (False,),
     "cross_attention_hidden_size": (None,),
     "tie_encoder_decoder": (False,),
-    "quantization_config": (None,),
     "per_layer_config": (None,),
     "pruned_heads": (None, {}),
 }

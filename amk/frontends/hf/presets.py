@@ -103,6 +103,28 @@ QWEN3_MOE: Mapping[str, object] = {
 }
 
 
+YARN_OF_GPT_OSS: dict[str, object] = {
+    "rope_type": "yarn",
+    "factor": 32.0,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "truncate": False,
+    "original_max_position_embeddings": 4096,
+}
+GPT_OSS: dict[str, object] = {
+    "architectures": ["GptOssForCausalLM"],
+    "model_type": "gpt_oss",
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-05,
+    "attention_bias": True,
+    "num_experts_per_tok": 4,
+    "swiglu_limit": 7.0,
+    "rope_theta": 150000.0,
+    "tie_word_embeddings": False,
+    "eos_token_id": 200002,
+}
+
+
 def shape(
     layers: int, hidden: int, heads: int, kv_heads: int, head_dim: int, intermediate: int
 ) -> Mapping[str, object]:
@@ -203,6 +225,25 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
         "moe_intermediate_size": 768,
         "num_experts": 128,
         "num_experts_per_tok": 8,
+    },
+    "tiny-gpt-oss": {
+        **GPT_OSS,
+        **shape(2, 64, 4, 2, 16, 48),
+        "num_local_experts": 8,
+        "sliding_window": 32,
+        "vocab_size": 256,
+        "max_position_embeddings": 512,
+        "eos_token_id": 2,
+        "rope_scaling": YARN_OF_GPT_OSS,
+    },
+    "gpt-oss-20b": {
+        **GPT_OSS,
+        **shape(24, 2880, 64, 8, 64, 2880),
+        "num_local_experts": 32,
+        "sliding_window": 128,
+        "vocab_size": 201088,
+        "max_position_embeddings": 131072,
+        "rope_scaling": YARN_OF_GPT_OSS,
     },
     "qwen2.5-0.5b": {
         **shape(24, 896, 14, 2, 64, 4864),

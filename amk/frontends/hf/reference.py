@@ -56,7 +56,7 @@ def load_reference(model: Model, dtype: str) -> Any:
     try:
         if "f32" in model.references:
             module = deepcopy(model.references["f32"])
-        elif model.path is None:
+        elif model.path is None or model.raw.get("quantization_config"):
             module = _from_weights(model)
         elif model.path.suffix == ".gguf":
             module = _from_gguf(model.path, model.raw.get("rope_scaling"))
@@ -88,11 +88,12 @@ def _empty(config: Any, attention: str = "eager", dtype: torch.dtype = torch.flo
 
 def _from_weights(model: Model) -> Any:
     raw = deepcopy(dict(model.raw))  # transformers writes into the objects of a config
+    raw.pop("quantization_config", None)
     module = _empty(LIBRARY.AutoConfig.for_model(**raw))
     held = {name: model.weight(name) for name in model.tensors}
     state = {
         name: torch.from_numpy(values)
-        for name, values in module_state(held, np.concatenate).items()
+        for name, values in module_state(held, model.config.experts, np.concatenate).items()
     }
     if model.config.tied:
         state[f"{model.config.names.head}.weight"] = state[model.config.embed_weight]

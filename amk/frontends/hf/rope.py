@@ -86,6 +86,8 @@ class RopeReader:
         self.config, self.rope, self.head_dim = config, rope, head_dim
         self.positions = config.size("max_position_embeddings")
         old, new = config.take("rope_scaling", None), config.take("rope_parameters", None)
+        if new is not None and "rope_scaling" not in config.values:
+            old = None
         if old is not None and new is not None and old != new:
             raise config.refuse("rope_scaling", "contradicts 'rope_parameters'")
         source = "rope_scaling" if new is None else "rope_parameters"

@@ -15,11 +15,18 @@ from typing import Any, cast
 import numpy as np
 
 from amk.errors import AmkError
-from amk.frontends.hf.checkpoint import F32, TensorInfo, check_finite, check_known
+from amk.frontends.hf.checkpoint import (
+    F32,
+    FLOATS,
+    INTEGERS,
+    TensorInfo,
+    check_finite,
+    check_known,
+)
 from amk.frontends.hf.config import read_json
 
-DTYPES = {"F32": ("f32", "<f4"), "BF16": ("bf16", "<u2"), "F16": ("f16", "<f2")}
-"""Types of safetensors that are read: our name, and how NumPy sees the bytes."""
+DTYPES = {"F32": "<f4", "BF16": "<u2", "F16": "<f2", **INTEGERS}
+"""Types of safetensors that are read, and how NumPy sees the bytes."""
 
 LARGEST_HEADER = 100_000_000
 """Bytes; the limit that the safetensors library sets."""
@@ -72,13 +79,11 @@ class SafetensorsFile:
                 raise malformed
             if dtype not in DTYPES:
                 raise AmkError(
-                    f"tensor '{name}' in '{self.path}' has type {dtype}, "
-                    f"expected {', '.join(DTYPES)}"
+                    f"tensor '{name}' in '{self.path}' has type {dtype}, expected {FLOATS}"
                 )
-            ours, numpy = DTYPES[dtype]
-            if end - begin != math.prod(shape) * np.dtype(numpy).itemsize:
+            if end - begin != math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize:
                 raise malformed
-            self.tensors[name] = TensorInfo(shape, ours)
+            self.tensors[name] = TensorInfo(shape, dtype.lower())
             self.ranges[name] = (begin, end)
         position = 0
         for begin, end in sorted(self.ranges.values()):
@@ -91,7 +96,7 @@ class SafetensorsFile:
         """A tensor as float32, C-contiguous."""
         shape, dtype = self.tensors[name]
         begin, end = self.ranges[name]
-        numpy = np.dtype(DTYPES[dtype.upper()][1])
+        numpy = np.dtype(DTYPES[dtype.upper()])
         count = (end - begin) // numpy.itemsize
         raw = np.fromfile(self.path, numpy, count, offset=self.start + begin)
         if len(raw) != count:

@@ -59,7 +59,7 @@ class Model:
         if old.keys() & checkpoint.tensors.keys():
             self.checkpoint = Renamed(checkpoint, old)
         if config.experts:
-            self.checkpoint = stacked(self.checkpoint, self.where)
+            self.checkpoint = stacked(self.checkpoint, config.experts, self.where)
         eos = (*config.eos, *(t for t in extra_eos if t not in config.eos))
         self.config: DecoderConfig = replace(config, eos=eos)
         check_tensors(self.config, self.checkpoint.tensors, self.where)

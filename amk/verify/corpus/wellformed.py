@@ -170,10 +170,11 @@ def _operands(p: Program, k: Kernel) -> Iterator[str]:
             refs = [(k.ids, ("i32",)), (k.x, real), (k.out, real)]
             each = 2 * k.n // k.choices
             shapes = [(k.weight, (k.experts * each, k.k)), (k.norm, (k.k,))]
+            shapes += [(k.bias, (k.experts * each,))]
         case MoeDown():
             refs = [(k.ids, ("i32",)), (k.weights, ("f32",)), (k.x, real), (k.out, real)]
             refs += [(k.res_in, ("f32",)), (k.res_out, ("f32",))]
-            shapes = [(k.weight, (k.experts * k.n, k.k))]
+            shapes = [(k.weight, (k.experts * k.n, k.k)), (k.bias, (k.experts * k.n,))]
         case _:
             yield "is of no known kind"
     for ref, types in refs:

@@ -27,6 +27,7 @@ CASES = {
     "sampling": fused(Tiny(dtype="bf16", sampling=True, vocab=41)),
     "experts": fused(Tiny(dtype="bf16", experts=4, choices=2, inter=24)),
     "experts in f32": fused(Tiny(sync="counters", experts=33, choices=3, normalize=0)),
+    "bounded experts": fused(Tiny(dtype="bf16", experts=4, choices=2, inter=24, limit=7.0)),
     "many experts": fused(
         Tiny(dtype="bf16", hidden=2048, inter=768, head_dim=64, tile=8, experts=128, choices=8)
     ),

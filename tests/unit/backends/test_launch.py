@@ -48,6 +48,7 @@ SHAPES = {
     "one expert of five": Tiny(experts=5, choices=1, sms=5, hidden=64, inter=72),
     "shares of 33 experts": Tiny(experts=33, choices=3, normalize=0, inter=24),
     "experts of odd width": Tiny(experts=3, choices=2, inter=40, tile=12, hidden=72),
+    "bounded experts": Tiny(experts=4, choices=2, inter=24, limit=0.5),
     "128 experts": Tiny(
         sms=24, hidden=256, inter=64, experts=128, choices=8, normalize=0, tile=8, vocab=512
     ),

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
 from amk.frontends.hf.config import parse_config
+from amk.frontends.hf.decoder import Experts
 from amk.frontends.hf.experts import module_state
 from amk.frontends.hf.presets import preset
 from amk.frontends.hf.random_weights import RandomWeights
@@ -84,14 +85,21 @@ def test_both_forms_are_one_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "billions"), [("mixtral-8x7b", 46.7), ("olmoe-1b-7b", 6.92), ("qwen3-30b-a3b", 30.53)]
+    ("name", "billions"),
+    [
+        ("mixtral-8x7b", 46.7),
+        ("olmoe-1b-7b", 6.92),
+        ("qwen3-30b-a3b", 30.53),
+        ("gpt-oss-20b", 20.91),
+    ],
 )
 def test_presets_have_the_published_size(name: str, billions: float) -> None:
     assert abs(parse_config(preset(name)).parameters / 1e9 - billions) < 0.01
 
 
-def test_random_models_are_what_transformers_is_given() -> None:
-    raw = preset("tiny-mixtral")
+@pytest.mark.parametrize("name", ["tiny-mixtral", "tiny-gpt-oss"])
+def test_random_models_are_what_transformers_is_given(name: str) -> None:
+    raw = preset(name)
     opened = Model("random", raw, RandomWeights(parse_config(raw), 1))
     assert isinstance(opened.checkpoint, RandomWeights)  # a GPU draws for itself
     decoder = load_interpreter(build_model(opened.config, "fp32", 64), opened.weight)
@@ -109,6 +117,7 @@ def test_module_state_puts_gate_before_up() -> None:
             f"{at}up_proj.weight": -rows,
             f"{at}down_proj.weight": rows,
         },
+        Experts(3, 2, 4, True),
         np.concatenate,
     )
     assert made["l.mlp.experts.gate_up_proj"][1, :, 0].tolist() == [4, 5, 6, 7, -4, -5, -6, -7]

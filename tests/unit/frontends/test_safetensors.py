@@ -136,8 +136,16 @@ def test_wrong_type(save_model: SaveModel) -> None:
     folder = save_model()
     rewrite(folder, lambda s: s.update({Q: s[Q].to(torch.int8)}))
     message = refusal(lambda: open_model(str(folder)))
+    assert message == f"tensor '{Q}' in '{folder}' has type I8, expected F32, BF16, F16"
+
+
+def test_type_that_is_not_read_at_all(save_model: SaveModel) -> None:
+    folder = save_model()
+    rewrite(folder, lambda s: s.update({Q: s[Q].to(torch.float8_e4m3fn)}))
+    message = refusal(lambda: open_model(str(folder)))
     assert message == (
-        f"tensor '{Q}' in '{folder / 'model.safetensors'}' has type I8, expected F32, BF16, F16"
+        f"tensor '{Q}' in '{folder / 'model.safetensors'}' has type F8_E4M3, "
+        "expected F32, BF16, F16"
     )
 
 

@@ -44,6 +44,11 @@ DOWN = MoeDown(
 )  # fmt: skip
 
 
+BOUNDED = replace(GATE_UP, bias=Weight("gate_up_bias"), alpha=1.5, limit=0.75)
+BIASED = replace(DOWN, bias=Weight("down_bias"))
+KERNELS = {"gate_up": GATE_UP, "down": DOWN, "bounded gate_up": BOUNDED, "biased down": BIASED}
+
+
 def program() -> Program:
     """Buffers and matrices for one tile that straddles choices and one that does not."""
     lengths = {"x": HIDDEN, "weights": CHOICES, "h": CHOICES * WIDTH, "y": HIDDEN, "res": HIDDEN}
@@ -52,6 +57,8 @@ def program() -> Program:
     shapes = {"gate_up": (EXPERTS * 2 * WIDTH, HIDDEN), "down": (EXPERTS * HIDDEN, WIDTH)}
     p.tensors = {n: Tensor(n, shape, "f32") for n, shape in shapes.items()}
     p.tensors["norm"] = Tensor("norm", (HIDDEN,), "f32")
+    for name, (rows, _) in shapes.items():
+        p.tensors[f"{name}_bias"] = Tensor(f"{name}_bias", (rows,), "f32")
     return p
 
 
@@ -68,7 +75,7 @@ def ranges(kernel: Kernel) -> list[tuple[int, int]]:
     return [(lo, hi) for lo in range(kernel.grid) for hi in range(lo + 1, kernel.grid + 1)]
 
 
-@pytest.mark.parametrize("kernel", [GATE_UP, DOWN], ids=lambda k: k.mnemonic)
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 def test_regions_are_those_derived_for_every_assignment_of_ids(kernel: MoeGateUp | MoeDown) -> None:
     for lo, hi in ranges(kernel):
         chosen: list[tuple[int, int]] = []
@@ -77,6 +84,9 @@ def test_regions_are_those_derived_for_every_assignment_of_ids(kernel: MoeGateUp
             memory = RecordingMemory(storage(ids), 0, 0)
             execute(kernel, lo, hi, memory)
             assert mismatch(declared(kernel.accesses(lo, hi), 0), memory.ranges) is None
+            if kernel.bias:
+                assert memory.ranges[CHOSEN, kernel.bias] == memory.ranges[CHOSEN, kernel.weight]
+                memory.ranges.pop((CHOSEN, kernel.bias))
             chosen += memory.ranges.pop((CHOSEN, kernel.weight))
             buffers.append({key: union(found) for key, found in memory.ranges.items()})
         assert all(found == buffers[0] for found in buffers)
@@ -97,7 +107,17 @@ def test_kernels_compute_their_definition(ids: tuple[int, ...]) -> None:
     y = s["res"] + sum(
         w * (down[e] @ part) for w, e, part in zip(s["weights"], ids, parts, strict=True)
     )
-    for kernel, expected in ((GATE_UP, gate / (1 + np.exp(-gate)) * up), (DOWN, y)):
+    biases = memory.immutable["gate_up_bias"].reshape(EXPERTS, WIDTH, 2)[list(ids)]
+    g, u = (np.clip(a + biases[..., i].reshape(-1), -9, 0.75) for i, a in enumerate((gate, up)))
+    assert (g == 0.75).any() or (u == 0.75).any() or (u < -0.75).any()
+    bounded = g / (1 + np.exp(-1.5 * g)) * (np.maximum(u, -0.75) + 1)
+    shift = s["weights"] @ memory.immutable["down_bias"].reshape(EXPERTS, HIDDEN)[list(ids)]
+    for kernel, expected in (
+        (GATE_UP, gate / (1 + np.exp(-gate)) * up),
+        (DOWN, y),
+        (BOUNDED, bounded),
+        (BIASED, y + shift),
+    ):
         recorded = RecordingMemory(memory, 0, 0)
         execute(kernel, 0, kernel.grid, recorded)
         np.testing.assert_allclose(written(recorded)[0], expected, rtol=1e-5, atol=1e-6)

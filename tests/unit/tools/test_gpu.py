@@ -173,7 +173,9 @@ class TestOnTheGpu:
         assert found["perplexity_relative_error"] < 1e-6
         assert found["verdicts"] == {"perplexity": "pass", "greedy": "pass"}
 
-    @pytest.mark.parametrize("preset", ["tiny-mixtral", "tiny-olmoe", "tiny-qwen3-moe"])
+    @pytest.mark.parametrize(
+        "preset", ["tiny-mixtral", "tiny-olmoe", "tiny-qwen3-moe", "tiny-gpt-oss"]
+    )
     def test_experts_equal_hugging_face(self, preset: str) -> None:
         done = run(
             *("amk", "eval", f"random:{preset}", "--device", "cuda", "--dtype", "fp32"),

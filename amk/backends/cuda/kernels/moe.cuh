@@ -10,7 +10,7 @@
 // Synchronization contract: ids, x, weights of choices and residual rows are polled into the stage; the barrier behind
 // them precedes every write. A barrier ends the instruction. Local rows that finishers own are awaited (finished).
 
-enum MoeField { X_X = 1, X_X_USE, X_OUT, X_OUT_USE, X_IDS, X_IDS_USE, X_MATRIX, X_NORM, X_WEIGHTS, X_WEIGHTS_USE, X_IN, X_IN_USE, X_RES, X_RES_USE };
+enum MoeField { X_X = 1, X_X_USE, X_OUT, X_OUT_USE, X_IDS, X_IDS_USE, X_MATRIX, X_BIAS, X_NORM, X_WEIGHTS, X_WEIGHTS_USE, X_IN, X_IN_USE, X_RES, X_RES_USE };
 
 constexpr int IN_FLIGHT = 16;  ///< 16-byte loads of a lane
 
@@ -79,6 +79,12 @@ struct MoeStage {
     return (int)min((u32)fetch_int(c, ids, j), (u32)P::EXPERTS - 1);
   }
 
+  /// Element `row` of the biases of all experts.
+  static __device__ __forceinline__ float bias(const Cta& c, u64 row) {
+    if constexpr (!P::BIAS) return 0.f;
+    return (float)reinterpret_cast<const typename P::Bias*>(c.a.fixed + (u64)c.field(X_BIAS) * 16)[row];
+  }
+
   /// Row `row` of the matrix of all experts.
   static __device__ __forceinline__ const unsigned char* row(const Cta& c, u64 row) {
     return c.a.fixed + (u64)c.field(X_MATRIX) * TABLE_ALIGN + row * (P::K * sizeof(W));
@@ -88,6 +94,15 @@ struct MoeStage {
 template <class P>
 struct MoeGateUp {
   using S = MoeStage<P>;
+
+  /// silu(gate) * up, or the clamped form where there is a limit.
+  static __device__ __forceinline__ float gated(float gate, float up) {
+    if constexpr (P::LIMIT > 0.f) {
+      gate = fminf(gate, P::LIMIT), up = fmaxf(fminf(up, P::LIMIT), -P::LIMIT);
+      return gate / (1.f + expf(-P::ALPHA * gate)) * (up + 1.f);
+    }
+    return gate / (1.f + expf(-gate)) * up;
+  }
 
   static __device__ __forceinline__ void run(Cta& c) {
     const int row0 = c.field(LO) * P::TILE, row1 = min((int)c.field(HI) * P::TILE, P::N);
@@ -107,10 +122,12 @@ struct MoeGateUp {
     for (int r = row0 + 2 * c.warp; r < row1; r += 2 * WARPS) {
       const bool two = r + 1 < row1;
       const int next = two ? r + 1 : r;
-      const unsigned char* rows[2];  // gate, with up behind it
-      rows[0] = S::row(c, 2 * ((u64)ids[r / P::WIDTH] * P::WIDTH + r % P::WIDTH));
-      rows[1] = S::row(c, 2 * ((u64)ids[next / P::WIDTH] * P::WIDTH + next % P::WIDTH));
-      float y[4] = {};
+      const u64 gates[2] = {2 * ((u64)ids[r / P::WIDTH] * P::WIDTH + r % P::WIDTH),
+                            2 * ((u64)ids[next / P::WIDTH] * P::WIDTH + next % P::WIDTH)};
+      const unsigned char* rows[2] = {S::row(c, gates[0]), S::row(c, gates[1])};  // gate, with up behind it
+      float y[4] = {}, bias[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) bias[i] = S::bias(c, gates[i / 2] + (i & 1));
       constexpr int BATCH = IN_FLIGHT / 4;
 #pragma unroll 1
       for (int u0 = c.lane; u0 < S::UNITS; u0 += 32 * BATCH) {
@@ -131,8 +148,8 @@ struct MoeGateUp {
         }
       }
 #pragma unroll
-      for (int i = 0; i < 4; i++) y[i] = warp_sum(y[i]) * scale;
-      if (c.lane == 0) put_two(out, r, y[0] / (1.f + expf(-y[0])) * y[1], y[2] / (1.f + expf(-y[2])) * y[3], two);
+      for (int i = 0; i < 4; i++) y[i] = warp_sum(y[i]) * scale + bias[i];
+      if (c.lane == 0) put_two(out, r, gated(y[0], y[1]), gated(y[2], y[3]), two);
     }
     meet();
   }
@@ -185,6 +202,13 @@ struct MoeDown {
           const float weight = weights[u / S::UNITS];
 #pragma unroll
           for (int i = 0; i < 2; i++) y[i] = fmaf(weight, dot<typename S::W>(w[b][i], x), y[i]);
+        }
+      }
+      if constexpr (P::BIAS) {  // lane j adds that of choice j
+        if (c.lane < P::CHOICES) {
+          const u64 at = (u64)ids[c.lane] * P::N + r;
+          y[0] = fmaf(weights[c.lane], S::bias(c, at), y[0]);
+          if (two) y[1] = fmaf(weights[c.lane], S::bias(c, at + 1), y[1]);
         }
       }
 #pragma unroll

@@ -44,6 +44,7 @@ def test_checkpoints_of_old(tmp_path: Path) -> None:
     held["embed_out.weight"] = held.pop("lm_head.weight")
     layer = "gpt_neox.layers.0.attention"
     held |= {f"{layer}.bias": np.ones((1, 1, 8, 8), np.float32)}
+    held |= {"gpt_neox.layers.1.attention.bias": np.ones((1, 1, 8, 8), np.bool_)}
     held |= {f"{layer}.masked_bias": np.array([-1e9], np.float32)}
     held |= {f"{layer}.rotary_emb.inv_freq": np.ones(1, np.float32)}
     save_file(held, tmp_path / "model.safetensors", {"format": "pt"})
