@@ -228,11 +228,9 @@ class _Decoder:
             )
         ).results
         ids.name_hint, weights.name_hint = f"l{i}.experts", f"l{i}.shares"
-        count = {"experts": size(e.count)}
-        properties: dict[str, Attribute] = count | {"weight": SymbolRefAttr(EXPERT_PACK.format(i))}
-        down: dict[str, Attribute] = count | {
-            "weight": SymbolRefAttr(f"{at}.experts.down_proj.weight")
-        }
+        count: dict[str, Attribute] = {"experts": size(e.count)}
+        properties = {**count, "weight": SymbolRefAttr(EXPERT_PACK.format(i))}
+        down = {**count, "weight": SymbolRefAttr(f"{at}.experts.down_proj.weight")}
         if e.bias:
             properties["bias"] = SymbolRefAttr(EXPERT_PACK.format(i) + "_bias")
             down["bias"] = SymbolRefAttr(f"{at}.experts.down_proj.bias")

@@ -204,11 +204,9 @@ def _quantization(fields: Fields, family: Family) -> None:
     """Refuse weights in a form that is not read."""
     if fields.given("quantization_config") is None:
         return
-    if not family.quantized:
-        raise fields.refuse("quantization_config")
     inner = fields.inner("quantization_config")
-    if inner.text("quant_method") not in family.quantized:
-        raise inner.refuse("quant_method")
+    if inner.given("quant_method") not in family.quantized:
+        raise fields.refuse("quantization_config")
     # which modules are meant is seen by their tensors
     inner.finish(("modules_to_not_convert", "dequantize"))
 

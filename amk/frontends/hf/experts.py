@@ -160,7 +160,9 @@ def module_state(
     experts of a layer in tensors of three dimensions. They are numpy arrays or torch tensors, and
     `join(parts, axis)` concatenates such."""
     made = dict(state)
-    for name in state if experts else ():
+    if experts is None:
+        return made
+    for name in state:
         at, _, what = name.partition(".experts.")
         part, _, kind = what.partition(".")
         if part not in ("gate_proj", "down_proj"):
@@ -179,7 +181,7 @@ def module_state(
         if experts.columns_first and columns:
             whole = whole.swapaxes(1, 2)
         made[f"{at}.experts.{part}{suffix}"] = whole
-    if experts and experts.columns_first:  # and gpt-oss's router has a name of its own
+    if experts.columns_first:  # and gpt-oss's router has a name of its own
         for name in [n for n in made if ".mlp.gate." in n]:
             made[name.replace(".mlp.gate.", ".mlp.router.")] = made.pop(name)
     return made

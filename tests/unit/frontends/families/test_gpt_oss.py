@@ -122,5 +122,5 @@ def test_another_quantization_is_refused(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(AmkError, match="'quantization_config.quant_method' = \"gptq\" is not"):
+    with pytest.raises(AmkError, match="'quantization_config' = .*gptq.* is not"):
         open_model(str(tmp_path))
