@@ -6,12 +6,15 @@ family and a range of its tiles each) and the shape of the weight ring.
 
 from __future__ import annotations
 
+import dataclasses
+
 from xdsl.dialects.builtin import StringAttr, SymbolNameConstraint
 from xdsl.ir import Block, Data, Dialect, Operation, Region
 from xdsl.irdl import (
     IRDLOperation,
     irdl_attr_definition,
     irdl_op_definition,
+    opt_prop_def,
     prop_def,
     region_def,
     traits_def,
@@ -25,6 +28,7 @@ from amk.dialects import model, task
 from amk.ir.program import Ring, SchedProgram, Segment
 
 RING_FIELDS = ("slots", "columns", "group", "consumers", "window")
+RING_DEFAULTS = {f.name: f.default for f in dataclasses.fields(Ring) if isinstance(f.default, int)}
 PER_LINE = 6
 
 
@@ -40,14 +44,27 @@ class RingOp(IRDLOperation):
     window = prop_def(model.Size)
     assembly_format = (
         "`slots` $slots `columns` $columns `group` $group `consumers` $consumers "
-        "`window` $window attr-dict"
+        "`window` $window (`finishers` $finishers^)? (`depth` $depth^)? (`lead` $lead^)? "
+        "(`entries` $entries^)? (`kv_buffers` $kv_buffers^)? (`kv_bytes` $kv_bytes^)? attr-dict"
     )
+    finishers = opt_prop_def(model.Size)
+    depth = opt_prop_def(model.Size)
+    lead = opt_prop_def(model.Size)
+    entries = opt_prop_def(model.Size)
+    kv_buffers = opt_prop_def(model.Size)
+    kv_bytes = opt_prop_def(model.Size)
 
     def __init__(self, ring: Ring):
-        super().__init__(properties={f: model.size(getattr(ring, f)) for f in RING_FIELDS})
+        said = {
+            f: getattr(ring, f)
+            for f in (*RING_FIELDS, *RING_DEFAULTS)
+            if getattr(ring, f) != RING_DEFAULTS.get(f)
+        }
+        super().__init__(properties={f: model.size(n) for f, n in said.items()})
 
     def plain(self) -> Ring:
-        return Ring(*(getattr(self, f).value.data for f in RING_FIELDS))
+        said = {f: getattr(self, f) for f in (*RING_FIELDS, *RING_DEFAULTS)}
+        return Ring(**{f: size.value.data for f, size in said.items() if size is not None})
 
 
 @irdl_attr_definition

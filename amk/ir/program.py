@@ -161,11 +161,17 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """The shared-memory ring of an SM's weight stream.
+    """The shared-memory ring of an SM's weight stream, and what else its warps hand over.
 
     A slot holds 8 rows x `columns` columns of weights. Warps take slots round-robin; the loader
     copies `group` slots at a time, in the order of consumption, and keeps at most `window` copies
     in flight.
+
+    `finishers` warps complete the row blocks that consumers have multiplied. There are entries for
+    the partial sums of `depth` row blocks, and consumers run at most `lead` ahead of the slowest
+    finisher. Where consumers complete row blocks themselves, partial sums take turns in a ring of
+    `entries` (0: as many as that needs). Rows of caches come through `kv_buffers` buffers of
+    `kv_bytes` bytes.
     """
 
     slots: int
@@ -173,6 +179,12 @@ class Ring:
     group: int
     consumers: int
     window: int
+    finishers: int = 3
+    depth: int = 8
+    lead: int = 8
+    entries: int = 0
+    kv_buffers: int = 3
+    kv_bytes: int = 8192
 
 
 SLOT_ROWS = 8

@@ -33,7 +33,6 @@ from amk.ir.kernels import (
     Sample,
     Topk,
     Unary,
-    ceil_div,
 )
 from amk.ir.program import DTYPES, SLOT_ROWS, Buffer, Run
 
@@ -58,9 +57,6 @@ TEMPLATES: dict[type[Kernel], str] = {
     Unary: "Unary",
 }
 MAX_USES = 1 << 16
-KV_BUFFERS, KV_BYTES = 3, 8192
-"""Buffers for rows of the caches, and the bytes of one."""
-
 SAMPLE_STAGE = 2 * 2048 * 4 + 16
 """Bytes of the histogram of `sample`, and of what is found in it."""
 
@@ -234,15 +230,7 @@ class Coder:
         self.whole_words(name, k, k.out, 2 if k.epilogue == "gated" else 1)
         size = DTYPES[self.layout.streamed]
         chunks = ring.columns * size // 64
-        alone = self.buffer(k.x).space == "flagged" and not any(
-            r.waits or r.signals for r in self.runs[name]
-        )
-        rotating = slices % ring.consumers != 0
-        # a warp polls all of x where its columns rotate, else only its own
-        loads = ceil_div(ring.columns // self.unit(k.x), 32) * (
-            slices if rotating else slices // ring.consumers
-        )
-        private = alone and loads <= (12 if rotating else 16)
+        private, rotating = self.layout.roles.split(name), self.layout.roles.rotating(k)
         registers = 4 * chunks * (slices // ring.consumers)
         end = Ending(
             (
@@ -317,7 +305,8 @@ class Coder:
             raise AmkError(
                 f"kernel @{name}: {k.group} query heads share a KV head, more than {MAX_GROUP}"
             )
-        tiles = max((r.hi - r.lo for r in self.runs[name]), default=1)
+        roles = self.layout.roles
+        tiles = roles.tiles[name]
         if tiles > 1 and k.splits > 1:
             raise AmkError(
                 f"kernel @{name}: an instruction takes one tile of a split attention, got {tiles}"
@@ -326,28 +315,7 @@ class Coder:
             if ref:
                 self.whole_units(name, ref, k.head_dim)
         warps = self.layout.ring.consumers
-        row = 2 * k.head_dim * DTYPES[cache.dtype]
-        fits = max(1, KV_BYTES // row)
-        # a chunk of rows is contiguous: it ends where a split's own chunk ends
-        chunk_rows = (
-            fits
-            if k.splits == 1
-            else max(r for r in range(1, min(fits, k.chunk) + 1) if k.chunk % r == 0)
-        )
-        flagged = all(
-            ref and self.buffer(ref).space == "flagged" and self.buffer(ref).dtype == "bf16"
-            for ref in (k.q, k.k, k.v)
-        )
-        # by matrix instructions: what fits their fragments, and needs nothing done to q and scores
-        matrix = (
-            flagged
-            and cache.dtype == "bf16"
-            and k.head_dim == 64
-            and k.group <= 8
-            and tiles == 1
-            and (k.splits == 1 or k.chunk % 16 == 0)
-            and not (k.window or k.softcap or k.q_norm or k.rope)
-        )
+        matrix = roles.matrix(name)
         per_head = warps if matrix else max(1, warps // k.group)
         constants = (
             ("int HEAD_DIM", str(k.head_dim)),
@@ -356,7 +324,7 @@ class Coder:
             ("int CHUNK", str(k.chunk)),
             ("int CACHE_ROWS", str(cache.rows)),
             ("int DEPTH", "4" if cache.dtype == "bf16" else "2"),
-            ("int CHUNK_ROWS", str(chunk_rows)),
+            ("int CHUNK_ROWS", str(roles.chunk_rows(k))),
             ("int TILES", str(tiles)),
             ("bool MATRIX", boolean(matrix)),
             ("float SCALE", number(k.scale)),
@@ -392,7 +360,8 @@ class Coder:
             self.table(k.k_norm),
         ]
         width = k.group * k.head_dim
-        stage = row if matrix else KV_BUFFERS * KV_BYTES
+        ring = self.layout.ring
+        stage = roles.row_bytes(k) if matrix else ring.kv_buffers * ring.kv_bytes
         stage += 4 * (per_head * (width + 2 * k.group) + (tiles - 1) * width)
         return Code("Attention", constants, types, stage), record
 

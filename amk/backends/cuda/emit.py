@@ -14,8 +14,6 @@ from importlib.resources import files
 
 from amk.backends.cuda.codes import (
     FIELDS,
-    KV_BUFFERS,
-    KV_BYTES,
     TEMPLATES,
     Code,
     Coder,
@@ -27,15 +25,12 @@ from amk.backends.cuda.target import Target
 from amk.errors import AmkError
 from amk.ir.kernels import Argmax, Sample
 from amk.ir.program import Program
+from amk.ir.roles import ENTRY_BYTES, TICKET_BITS
 
 RUNTIME = (
-    "base", "watchdog", "operands", "ring", "counters", "reduce", "activate", "mma", "trace",
+    "base", "watchdog", "operands", "ring", "reduce", "counters", "activate", "mma", "trace",
     "token",
 )  # fmt: skip
-ENTRY_BYTES = 80
-LEAD = 8
-"""Row blocks that consumers may run ahead of the warps that finish them."""
-FINISHERS = 3
 HEADERS = {
     "Append": "append",
     "Argmax": "argmax",
@@ -138,6 +133,7 @@ def emit(
             f"{target.name} has {target.shared}: plan a ring of fewer or smaller slots"
         )
     templates = sorted({code.template for code in codes})
+    joined = {n for n, names in used.items() if any(map(layout.roles.joins, names))}
     counters = bool(program.counters)
     runtime = [r for r in RUNTIME if counters or r != "counters"]
     parts = [
@@ -151,11 +147,11 @@ def emit(
             _struct(f"Code{number}", code, _who(used[number]), coder.endings_of(used[number]))
             for code, number in codes.items()
         ),
-        _dispatch(codes),
+        _dispatch(codes, joined),
         _include("runtime/main.cuh"),
         _include("runtime/pack.cuh"),
     ]
-    threads = 32 * (layout.ring.consumers + 1 + FINISHERS)
+    threads = 32 * (layout.ring.consumers + 1 + layout.ring.finishers)
     source = "\n".join(part for part in parts if part)
     return Emitted(source, layout, shared.size, threads, instructions)
 
@@ -171,32 +167,9 @@ def skips(layout: Layout) -> bool:
     heads = {name for name, k in gemvs(layout.program).items() if k.epilogue == "logits"}
     queues = zip(layout.program.queues, layout.streams, strict=True)
     return bool(heads) and all(
-        stream.head > 0 for queue, stream in queues if any(run.kernel in heads for run in queue)
+        stream.head == sum(layout.slots(run) for run in queue if run.kernel in heads)
+        for queue, stream in queues
     )
-
-
-def shared_gemv(code: Code) -> bool:
-    """Whether all warps share the input of this gemv."""
-    return code.template == "Gemv" and dict(code.constants)["bool PRIVATE"] == "false"
-
-
-def most_parts(layout: Layout, codes: Iterable[Code]) -> int:
-    """Most partial sums of a row block of a private gemv."""
-    warps = layout.ring.consumers
-    slices = (int(dict(c.constants)["int SLICES"]) for c in codes if c.private)
-    return max((warps, *(n for n in slices if n % warps)))
-
-
-def entries(layout: Layout, codes: Iterable[Code]) -> int:
-    """Entries of the ring of partial sums (reduce.cuh says why so many)."""
-    ring = layout.ring
-    widest = max(
-        (int(dict(c.constants)["int SLICES"]) for c in codes if shared_gemv(c)),
-        default=0,
-    )
-    if not widest:
-        return 0
-    return ring.slots + 4 * max(ring.consumers, widest)
 
 
 def _shared(
@@ -206,10 +179,10 @@ def _shared(
     ring, shared = layout.ring, SharedMemory()
     shared.add("RING", ring.slots * layout.slot_bytes, 1024)
     shared.add("ZERO_AT", 0)
-    shared.add("PARTS", entries(layout, codes) * ENTRY_BYTES)
-    shared.add("PRIVATE_PARTS", LEAD * most_parts(layout, codes) * ENTRY_BYTES)
+    shared.add("PARTS", layout.roles.entries * ENTRY_BYTES)
+    shared.add("PRIVATE_PARTS", ring.depth * layout.roles.most_parts * ENTRY_BYTES)
     shared.add("READERS", 4 * ring.consumers)
-    shared.add("PROGRESS", 16)
+    shared.add("PROGRESS", 4 * ring.finishers)
     shared.add("BEST", 8 * candidates)
     shared.add("STOP", 8)
     shared.add("GONE", 4)
@@ -218,7 +191,7 @@ def _shared(
     private = align(max(c.private for c in codes), 16)
     shared.add("STAGE", max(ring.consumers * private, *(c.stage for c in codes)), 128)
     shared.add("BARRIERS", 16 * (ring.slots // ring.group))
-    shared.add("KV_BARRIERS", 16 * KV_BUFFERS)
+    shared.add("KV_BARRIERS", 16 * ring.kv_buffers)
     shared.add("TURNS_AT", 8 * ring.consumers)
     shared.add("ROPES", sum(8 * len(r.inv_freq) for r in layout.program.ropes.values()))
     shared.add("LOCALS", 4 * max(1, len(layout.locals)))
@@ -226,7 +199,7 @@ def _shared(
         rows = max((per_sm[i][1] - per_sm[i][0] for per_sm in layout.local_rows), default=0)
         shared.add(f"LOCAL{i}", 4 * rows)
     shared.add("QUEUE_AT", 16 * instructions)
-    shared.add("RECORDS", 128 * (ring.consumers + 1 + FINISHERS), 128)
+    shared.add("RECORDS", 128 * (ring.consumers + 1 + ring.finishers), 128)
     shared.places["PRIVATE_BYTES"] = private
     shared.places["ZEROED"] = end - shared.places["ZERO_AT"]
     return shared
@@ -267,13 +240,17 @@ def _constants(
         "WINDOW": ring.window,
         "SLOT_COLUMNS": ring.columns,
         "SLOT_BYTES": layout.slot_bytes,
-        "ENTRIES": max(1, entries(layout, codes)),
-        "LEAD": LEAD,
+        "FINISHERS": ring.finishers,
+        "ENTRIES": max(1, layout.roles.entries),
+        "ENTRY_BYTES": ENTRY_BYTES,
+        "DEPTH": ring.depth,
+        "LEAD": ring.lead,
+        "TICKET_BITS": TICKET_BITS,
         "TABLE_ALIGN": ALIGN,
-        "KV_BUFFERS": KV_BUFFERS,
-        "KV_BYTES": KV_BYTES,
+        "KV_BUFFERS": ring.kv_buffers,
+        "KV_BYTES": ring.kv_bytes,
         "KV_STAGE": shared.places["STAGE"],
-        "PARTS_MOST": most_parts(layout, codes),
+        "PARTS_MOST": layout.roles.most_parts,
         "ROPE_TABLES": len(layout.program.ropes),
         "LOCAL_BUFFERS": len(layout.locals),
         **{name: at for name, at in shared.places.items() if name not in hidden},
@@ -393,7 +370,7 @@ def _struct(name: str, code: Code | Ending, who: str, endings: list[int] | None 
     return "\n".join([*lines, "};"]) + "\n"
 
 
-def _dispatch(codes: dict[Code, int]) -> str:
+def _dispatch(codes: dict[Code, int], joined: set[int]) -> str:
     assert set(HEADERS) == set(TEMPLATES.values())
     lines = [
         "__device__ __forceinline__ void dispatch(Cta& c) {",
@@ -402,6 +379,7 @@ def _dispatch(codes: dict[Code, int]) -> str:
     for code, number in codes.items():
         lines += [
             f"    case {number}:",
+            *(["      finished(c);"] if number in joined else []),
             f"      {code.template}<Code{number}>::run(c);",
             "      break;",
         ]

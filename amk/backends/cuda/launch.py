@@ -25,6 +25,7 @@ from amk.backends.cuda.nvcc import compile_cubin
 from amk.backends.cuda.pack import Weights, broken_guards, guarded, pack_fixed, pack_streams
 from amk.backends.cuda.target import Target, target_of_device
 from amk.errors import AmkError
+from amk.ir.capacity import capacities
 from amk.ir.digest import program_digest
 from amk.ir.kernels import Gemv
 from amk.ir.packs import F32
@@ -33,8 +34,6 @@ from amk.ir.sampling import GREEDY
 
 PATIENCE = 5_000_000
 """Polls that one wait may take before the watchdog ends the launch: about 2 s."""
-
-MAX_TURNS = 1 << 31
 
 
 class Args(ctypes.Structure):
@@ -235,6 +234,8 @@ class Session:
     def _allocate(self, weights: Weights, progress: Callable[[str], None], trace: bool) -> None:
         driver, layout = self.driver, self.layout
         self.rows = max_rows(self.program)
+        # polls compare epochs and counters by their difference, which has a sign
+        self.lasting = capacities(self.program)["steps"] // 2
         self.stream = self._keep(
             pack_streams(driver, self._launch_simple, layout, weights, progress)
         )
@@ -296,14 +297,11 @@ class Session:
         """
         check_run(prompt, steps, start, eos, self.rows)
         with self._current():
-            if self.turn + steps >= MAX_TURNS // self._most_uses():
+            if self.turn + steps >= self.lasting:
                 self._reset()
             return self._run(
                 list(prompt[:steps]), steps, start, [*eos, *[-1] * (MOST_EOS - len(eos))]
             )
-
-    def _most_uses(self) -> int:
-        return max((b.uses for b in self.program.buffers.values()), default=1)
 
     def _run(self, prompt: list[int], steps: int, start: int, eos: list[int]) -> Result:
         driver, cuda = self.driver, self.cuda

@@ -7,6 +7,7 @@ describe. Both compute them from the program alone, so that they cannot disagree
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ from amk.ir.kernels import (
     ceil_div,
 )
 from amk.ir.packs import row_order
-from amk.ir.program import DTYPES, SLOT_ROWS, Pack, Program, Ring, Tensor
+from amk.ir.program import DTYPES, SLOT_ROWS, Pack, Program, Ring, Run, Tensor
+from amk.ir.roles import Roles
 
 ALIGN = 256
 """Bytes; every buffer, cache, table and stream starts at a multiple. Guard words lie between
@@ -95,6 +97,16 @@ class Layout:
     local_rows: list[list[tuple[int, int]]] = field(default_factory=list[list[tuple[int, int]]])
     """Per SM and local buffer the elements [lo, hi) that the SM touches."""
 
+    @cached_property
+    def roles(self) -> Roles:
+        """What each warp of an SM does."""
+        return Roles(self.program, self.ring)
+
+    def slots(self, run: Run) -> int:
+        """Slots of the stream that an instruction takes."""
+        kernel = self.program.kernels[run.kernel]
+        return self.roles.blocks(run) * self.slices(kernel.k) if isinstance(kernel, Gemv) else 0
+
     @property
     def slot_bytes(self) -> int:
         return SLOT_ROWS * self.ring.columns * DTYPES[self.streamed]
@@ -106,7 +118,7 @@ class Layout:
 
     def slices(self, k: int) -> int:
         """Slots of one row block of a weight with k columns."""
-        return ceil_div(k, self.ring.columns)
+        return self.roles.slices(k)
 
 
 def weight(program: Program, name: str) -> Tensor | Pack:
@@ -203,10 +215,8 @@ def plan(program: Program) -> Layout:
         for run in queue:
             if run.kernel not in families:
                 continue
-            kernel = families[run.kernel]
-            lo, hi = kernel.rows(run.lo, run.hi)
-            more = ceil_div(hi - lo, SLOT_ROWS) * layout.slices(kernel.k)
-            head = head + more if kernel.epilogue == "logits" else 0
+            more = layout.slots(run)
+            head = head + more if families[run.kernel].epilogue == "logits" else 0
             slots += more
         padding = -slots % ring.consumers
         layout.streams.append(Stream(at, slots, padding, head))

@@ -375,15 +375,16 @@ struct Attention {
     }
   }
 
-  /// Names the running instruction.
-  static __device__ __forceinline__ u32 ticket(const Cta& c) { return (c.turn << 16) + c.index + 1; }
+  /// Names the running instruction: more than 0 and more than any before it in this launch (K4). Steps count from the
+  /// start of the launch, as KV_GO does, which is 0 then.
+  static __device__ __forceinline__ u32 ticket(const Cta& c) { return ((c.turn - c.a.turn) << TICKET_BITS) + c.index + 1; }
 
   /// By one finisher, beside the consumers: copies the rows of all tiles, once the stage is free.
   static __device__ __forceinline__ void produce(Cta& c) {
     if constexpr (P::MATRIX) return;
     const unsigned char* cache = c.a.cache + (u64)c.field(A_CACHE) * 16;
     const int lo = c.field(LO), hi = c.field(HI);
-    while ((int)(*reinterpret_cast<const volatile u32*>(smem + KV_GO) - ticket(c)) < 0) {
+    while ((int)(load_acquire(smem + KV_GO) - ticket(c)) < 0) {
     }
     __syncwarp();
 #if AMK_BULK_COPY
@@ -399,10 +400,11 @@ struct Attention {
 #pragma unroll 1
       for (int first = 0; first < G; first += AT_ONCE) {
 #pragma unroll 1
-        for (int at = gone, end; at < old; at = end, c.chunk++) {
+        for (int at = gone, end; at < old; at = end) {
           end = min(old, (at / CHUNK_ROWS + 1) * CHUNK_ROWS);
           const u32 buffer = c.chunk % KV_BUFFERS, lap = c.chunk / KV_BUFFERS;
-          if (lap > 0) barrier_wait(kv_empty(buffer), (lap & 1) ^ 1);
+          barrier_wait(kv_empty(buffer), lap ^ 1);  // at once in the launch's first lap: no phase is over yet
+          if (++c.chunk == 2 * KV_BUFFERS) c.chunk = 0;
           copy_rows(buffer, rows + (u64)row(at, s) * ROW_BYTES, (end - at) * ROW_BYTES, c.lane);
         }
       }
@@ -421,7 +423,7 @@ struct Attention {
     float* sums = maxima + PARTS_OF_TILE;
     float* held = sums + PARTS_OF_TILE;  // results of all tiles but the last, when one instruction has several
     enter(c);
-    if (!P::MATRIX && c.thread() == 0) *reinterpret_cast<volatile u32*>(smem + KV_GO) = ticket(c);
+    if (!P::MATRIX && c.thread() == 0) store_release(smem + KV_GO, ticket(c));
     float2 mine[PER];
 #pragma unroll 1
     for (int tile = lo; tile < hi; tile++) {
@@ -462,7 +464,7 @@ struct Attention {
                 }
               }
             }
-            u32 buffer = c.chunk % KV_BUFFERS, parity = c.chunk / KV_BUFFERS & 1;
+            u32 buffer = c.chunk % KV_BUFFERS, parity = c.chunk / KV_BUFFERS;
 #pragma unroll 1
             for (int i = 0; i < chunks; i++) {
               const int from = P::WINDOW == 0 ? i * CHUNK_ROWS : max(gone, (before + i) * CHUNK_ROWS);
@@ -504,7 +506,7 @@ struct Attention {
               if (c.lane == 0) barrier_arrive(kv_empty(buffer));
               if (++buffer == KV_BUFFERS) buffer = 0, parity ^= 1;
             }
-            c.chunk += chunks;
+            c.chunk = parity * KV_BUFFERS + buffer;
             if (!busy) continue;
 
 #pragma unroll

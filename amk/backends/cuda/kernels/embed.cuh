@@ -12,6 +12,7 @@ struct Embed {
     const int row0 = c.field(LO) * P::TILE, row1 = min((int)c.field(HI) * P::TILE, P::N);
     const View<typename P::Out> out = view<typename P::Out>(c, c.field(E_OUT), c.field(E_OUT_USE));
     const View<typename P::Res> res = view<typename P::Res>(c, c.field(E_RES), c.field(E_RES_USE));
+    enter(c);  // whoever sees these words may take it that this SM has done all its reads so far
     const int token = min(max(c.token, 0), P::VOCABULARY - 1);
     const T* table = reinterpret_cast<const T*>(c.a.fixed + (u64)c.field(E_TABLE) * 16) + (u64)token * P::N;
     for (int e = row0 + c.thread() * 2; e < row1; e += THREADS * 2) {

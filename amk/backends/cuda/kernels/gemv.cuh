@@ -319,10 +319,15 @@ struct Gemv {
       }
     }
     c.block += blocks;
-    if (c.lane == 0) *progress = c.block;
     if constexpr (P::PRIVATE && P::LEAVES_CANDIDATES) {
       P::ending(g.end, [&](auto e) { candidates<decltype(e), true>(c, g); });
     }
+#if AMK_COUNTERS
+    __syncwarp();
+    if (c.lane == 0) store_release(progress, c.block);  // a signal may follow, which passes on what was written
+#else
+    if (c.lane == 0) *progress = c.block;
+#endif
   }
 
   /// The warp's next slot, into registers where it fits them; then the loader may have its place.

@@ -8,7 +8,7 @@
 // the lanes, so the order of every sum is fixed.
 //
 // Synchronization contract: ids, x, weights of choices and residual rows are polled into the stage; the barrier behind
-// them precedes every write. A barrier ends the instruction. Local rows that finishers own are awaited (finished).
+// them precedes every write. A barrier ends the instruction.
 
 enum MoeField { X_X = 1, X_X_USE, X_OUT, X_OUT_USE, X_IDS, X_IDS_USE, X_MATRIX, X_BIAS, X_NORM, X_WEIGHTS, X_WEIGHTS_USE, X_IN, X_IN_USE, X_RES, X_RES_USE };
 
@@ -173,7 +173,6 @@ struct MoeDown {
       weights[c.thread()] = fetch_one(c, w, c.thread());
     }
     if constexpr (P::RESIDUAL) {
-      finished(c);
       const View<typename P::In> in = view<typename P::In>(c, c.field(X_IN), c.field(X_IN_USE));
       for (int e = row0 + c.thread(); e < row1; e += THREADS) residual[e - row0] = fetch_one(c, in, e);
     }

@@ -8,6 +8,7 @@ enum TopkField { K_X = 1, K_X_USE, K_IDS, K_IDS_USE, K_WEIGHTS, K_WEIGHTS_USE };
 template <class P>
 struct Topk {
   static __device__ __forceinline__ void run(Cta& c) {
+    enter(c);  // whoever sees these words may take it that this SM has done all its reads so far
     if (c.warp == 0) choose(c);
     meet();
   }

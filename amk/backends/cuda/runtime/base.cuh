@@ -10,7 +10,6 @@ using u64 = unsigned long long;
 using bf16 = __nv_bfloat16;
 
 constexpr int THREADS = WARPS * 32;
-constexpr int FINISHERS = 3;
 constexpr int BLOCK_THREADS = THREADS + 32 + FINISHERS * 32;
 constexpr u32 ALL = 0xffffffffu;
 
@@ -55,7 +54,7 @@ struct Cta {
   u32 entry;     ///< next entry of the ring of partial sums
   u32 reached;   ///< a block that all finishers have reached
   u32 block;     ///< row blocks so far, the tag of a partial sum
-  u32 chunk;     ///< chunks of keys and values so far
+  u32 chunk;     ///< chunks of keys and values so far, modulo 2 KV_BUFFERS: the next buffer and the parity of its lap
   bool apart;    ///< warps may still read their private part of the stage
 
   __device__ __forceinline__ u32 field(int i) const { return record[i]; }
@@ -83,6 +82,17 @@ __device__ __forceinline__ void enter(Cta& c) {
     meet();
     c.apart = false;
   }
+}
+
+/// A word in shared memory by which one role of the block tells another how far it has come. The words that carry
+/// partial sums (reduce.cuh) and progress within a gemv are relaxed accesses: see (H7) of docs/IR_SPEC.md.
+__device__ __forceinline__ void store_release(const volatile void* p, u32 x) {
+  asm volatile("st.release.cta.shared.u32 [%0],%1;" ::"r"(shared(const_cast<const void*>(p))), "r"(x) : "memory");
+}
+__device__ __forceinline__ u32 load_acquire(const volatile void* p) {
+  u32 x;
+  asm volatile("ld.acquire.cta.shared.u32 %0,[%1];" : "=r"(x) : "r"(shared(const_cast<const void*>(p))) : "memory");
+  return x;
 }
 
 /// The same number, but what is computed from it is computed here, not ahead of all instructions: such values would take

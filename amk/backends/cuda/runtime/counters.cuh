@@ -1,7 +1,8 @@
 // Counters: waits before an instruction, signals after it (programs that synchronize plain buffers).
 //
 // Contract: a wait acquires at gpu scope and the block's barrier passes it on to every thread; a signal follows the
-// block's barrier, so that one thread's release covers the writes of all.
+// block's barrier, so that one thread's release covers the writes of all; finishers that are still at earlier
+// instructions are awaited first, for the release speaks of these too.
 //
 // Field SYNC is the place of a header {waits, signals, 0} in EVENTS, 0 for neither. The waits follow, {counter,
 // threshold, arrivals of a step}, then the signals, {counter, amount, 0}.
@@ -19,9 +20,10 @@ __device__ __forceinline__ void counters_wait(const Cta& c) {
   meet();
 }
 
-__device__ __forceinline__ void counters_signal(const Cta& c) {
+__device__ __forceinline__ void counters_signal(Cta& c) {
   const u32 at = c.field(SYNC), waits = EVENTS[at][0], signals = EVENTS[at][1];
   if (signals == 0) return;
+  finished(c);
   meet();
   for (u32 i = c.thread(); i < signals; i += THREADS) {
     const u32* e = EVENTS[at + 1 + waits + i];

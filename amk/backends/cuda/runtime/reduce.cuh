@@ -4,13 +4,12 @@
 // shared memory: 64-bit words of a value and the block's number, so that the warp that finishes the block polls the
 // values themselves and nobody needs a barrier.
 //
-// Entries of PRIVATE gemvs: LEAD blocks x PARTS_MOST; consumers look at the finishers' progress before they use one again.
+// Entries of PRIVATE gemvs: DEPTH blocks x PARTS_MOST; consumers run at most LEAD <= DEPTH blocks ahead of the slowest
+// finisher, so an entry has been read before it is written again (K2).
 // Entries of other gemvs are taken in turn from a ring of ENTRIES, and a consumer finishes the block; that none is
-// overwritten before it was read follows from the weight ring: a warp that fills an entry has drained a slot that lies
-// less than SLOTS slots after every slot that some warp still holds, and a warp finishes a block before it frees a slot
-// of the next (ENTRIES = SLOTS + 4 * max(WARPS, slots of a block)).
-
-constexpr int ENTRY_BYTES = 80;  ///< 8 sums, and the sum of squares of the columns' inputs
+// overwritten before it was read follows from the weight ring (K3).
+//
+// An entry is 8 sums, and the sum of squares of the columns' inputs.
 
 __device__ __forceinline__ u32 entry_address(u32 entry) {
   if (entry >= ENTRIES) entry -= ENTRIES;
@@ -18,10 +17,10 @@ __device__ __forceinline__ u32 entry_address(u32 entry) {
 }
 
 __device__ __forceinline__ u32 private_entry(u32 block, int part) {
-  return shared(smem + PRIVATE_PARTS) + (block % LEAD * PARTS_MOST + part) * ENTRY_BYTES;
+  return shared(smem + PRIVATE_PARTS) + (block % DEPTH * PARTS_MOST + part) * ENTRY_BYTES;
 }
 
-/// The first block that some finisher has not finished.
+/// A block before which all finishers are done.
 __device__ __forceinline__ u32 slowest_finisher() {
   const volatile u32* progress = reinterpret_cast<const volatile u32*>(smem + PROGRESS);
   u32 first = progress[0];
@@ -30,9 +29,13 @@ __device__ __forceinline__ u32 slowest_finisher() {
   return first;
 }
 
-/// By consumers: until every row block so far is finished, so that what finishers left in local buffers may be read.
+/// By consumers, ahead of an instruction that shares buffers with finishers, or that tells other SMs what this one has
+/// written: until every row block so far is finished. (`Handover.joins` says which instructions.)
 __device__ __forceinline__ void finished(Cta& c) {
   while ((int)(c.block - c.reached) > 0) c.reached = slowest_finisher();
+#if AMK_COUNTERS
+  asm volatile("fence.acq_rel.cta;" ::: "memory");  // of plain buffers too, which a signal may pass on
+#endif
 }
 
 __device__ __forceinline__ void entry_put(u32 address, float v, u32 tag) {

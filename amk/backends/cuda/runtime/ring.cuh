@@ -107,6 +107,9 @@ __device__ __forceinline__ void stream_weights(const Args& a, const unsigned cha
             break;
           }
         }
+#if !AMK_BULK_COPY
+        running = __all_sync(ALL, running);  // lanes that looked at different times must agree: a copy takes all of them
+#endif
         if (!running) break;
       }
       const bool wraps = at + COPIES / 2 >= COPIES;
