@@ -11,6 +11,7 @@ from amk.verify.coverage import check_coverage
 from amk.verify.experts import check_experts
 from amk.verify.order import check_order
 from amk.verify.ring import check_ring
+from amk.verify.roles import check_late, check_sizes
 from amk.verify.structure import check_structure, check_words
 from amk.verify.uncollected import uncollected
 from amk.verify.violation import Place, Violation
@@ -45,12 +46,13 @@ def forget() -> None:
 
 
 def _verify(p: Program) -> list[Violation]:
-    found = [*check_structure(p), *check_ring(p, p.ring)]
+    found = [*check_structure(p), *check_ring(p, p.ring)] or [*check_sizes(p)]
     if found:
         return found
     accesses = accesses_of(p)
     run = dict.fromkeys(run.kernel for queue in p.queues for run in queue)
     found = [*check_words(p, accesses), *check_coverage(p, accesses), *check_experts(p, run)]
+    found += check_late(p, accesses)
     return found or check_order(p, accesses)
 
 
