@@ -6,9 +6,13 @@ Rules are checked on them, and code is generated from them: there are no others.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import cached_property
 
+import numpy as np
+
+from amk.ir.arrays import Ints
 from amk.ir.kernels import Attention, Gemv, Kernel, Ref, ceil_div
 from amk.ir.program import DTYPES, SLOT_ROWS, Program, Ring, Run
 
@@ -52,6 +56,8 @@ class Roles:
         k = self.p.kernels[name]
         if not isinstance(k, Gemv) or name in self.synchronized:
             return False
+        if k.res_in and self.p.buffers[k.res_in.buffer].space != "local":
+            return False  # finishers would read it late, when others may overwrite it
         x, slices, warps = self.p.buffers[k.x.buffer], self.slices(k.k), self.ring.consumers
         unit = 2 * x.word
         units = ceil_div(self.ring.columns // unit, WARP)
@@ -100,9 +106,24 @@ class Roles:
         lo, hi = k.rows(run.lo, run.hi)
         return ceil_div(hi - lo, SLOT_ROWS)
 
-    def finisher(self, k: Gemv, run: Run, block: int) -> int:
-        """Who completes a row block of a split gemv."""
-        return (k.rows(run.lo, run.hi)[0] // SLOT_ROWS + block) % self.ring.finishers
+    def late(self, run: Run) -> Iterator[tuple[Ref, bool, Ints, Ints]]:
+        """What finishers touch of a split gemv: a place, whether it is written, its elements, and
+        which finisher touches each. Candidates are any finisher's, behind a barrier of all: they
+        count as one more."""
+        k = self.p.kernels[run.kernel]
+        assert isinstance(k, Gemv)
+        first, end = k.rows(run.lo, run.hi)
+        rows: Ints = np.arange(first, end)
+        who = (first // SLOT_ROWS + (rows - first) // SLOT_ROWS) % self.ring.finishers
+        if k.res_in:
+            yield k.res_in, False, k.res_in.offset + rows, who
+        if k.res_out:
+            yield k.res_out, True, k.res_out.offset + rows, who
+        pairs = k.epilogue == "gated"
+        yield k.out, True, k.out.offset + (rows[::2] // 2 if pairs else rows), who[:: 1 + pairs]
+        if k.cand:
+            ends: Ints = np.arange(2 * run.lo, 2 * run.hi)
+            yield k.cand, True, k.cand.offset + ends, np.full(len(ends), self.ring.finishers)
 
     # Attention
 

@@ -22,13 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amk.ir.arrays import LOW, Ints, group, join, unique_pairs
-from amk.ir.capacity import MAX_SMS, MIN_STEPS, SHARED_BYTES, capacities
+from amk.ir.capacity import MAX_SMS, MIN_STEPS, capacities
 from amk.ir.digest import program_digest
 from amk.ir.flat import Cells, signals_and_waits
-from amk.ir.kernels import Access, CacheAccess, Gemv, Kernel, MoeDown, MoeGateUp, Topk
-from amk.ir.program import DTYPES, SCOPES, Program, Ring, Wait
+from amk.ir.kernels import Access, CacheAccess, Kernel, MoeDown, MoeGateUp, Topk
+from amk.ir.program import SCOPES, Program, Wait
 from amk.ir.signature import access_fault, kernel_faults, pack_faults
 from amk.verify.certificate_file import LARGE, RefusedError, integers, opened, require, table
+from amk.verify.checker_roles import check_ring, check_roles
 
 Flags = NDArray[np.bool_]
 
@@ -66,18 +67,7 @@ def check_declarations(p: Program) -> None:
     require(capacities(p)["steps"] >= MIN_STEPS, "an epoch or counter exceeds 32 bits too early")
     if p.ring is not None:
         check_ring(p, p.ring)
-
-
-def check_ring(p: Program, r: Ring) -> None:
-    require(min(r.slots, r.columns, r.group, r.consumers, r.window) > 0, "ring: empty dimension")
-    require(r.slots % r.group == 0, "ring: slots are no whole number of copies")
-    require(r.slots % r.consumers == 0, "ring: a slot has more than one consumer")
-    require(r.consumers % r.group == 0, "ring: a copy does not divide a lap of the consumers")
-    require(r.window * r.group <= r.slots, "ring: copies in flight exceed the slots")
-    require(r.columns % 16 == 0, "ring: columns are no multiple of 16")
-    matrices = [p.weight(k.weight) for k in p.kernels.values() if isinstance(k, Gemv)]
-    require(len({DTYPES[w.dtype] for w in matrices if w}) <= 1, "ring: mixed element types")
-    require(capacities(p)["ring_bytes"] <= SHARED_BYTES, "ring: exceeds the shared memory of an SM")
+        check_roles(p, p.ring)
 
 
 def check_experts(p: Program) -> None:

@@ -6,8 +6,8 @@
 (K3) entries that take turns outlast the farthest that a warp gets ahead of another
 (K4) numbers of row blocks and of instructions do not recur while a word still holds them
 (K5) what finishers touch late, long after their instruction has begun, nobody else touches at the
-     wrong time: what is added to a row lies in local memory, a row is written where it was read,
-     and where two instructions touch the same element, the same finisher does
+     wrong time: a gemv writes a row of local memory where it has read it, where two instructions
+     touch the same element the same finisher does, and somebody reads what they leave in words
 
 Why these suffice: docs/VERIFICATION.md, The warps of an SM.
 """
@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from amk.ir.arrays import Ints
 from amk.ir.capacity import MIN_STEPS
 from amk.ir.kernels import Access, AnyAccess, Attention, Gemv
 from amk.ir.program import SLOT_ROWS, Program
@@ -57,8 +57,8 @@ def check_sizes(p: Program) -> Iterator[Violation]:
 
 
 def launch_steps(p: Program) -> int:
-    """Steps of a launch, at most: positions end with the caches, and memory is zeroed in time."""
-    return min([MIN_STEPS, *(c.rows for c in p.caches.values())])
+    """Steps of a launch, at most: positions end with the caches."""
+    return min((c.rows for c in p.caches.values()), default=MIN_STEPS)
 
 
 def _widths(roles: Roles) -> Iterator[Violation]:
@@ -86,7 +86,7 @@ def check_late(p: Program, accesses: dict[Place, list[AnyAccess]]) -> Iterator[V
     yield from found
     if not found:
         yield from _unread(roles, accesses)
-        for sm in range(len(p.queues)):
+        for sm in range(0 if _one_way(roles) else len(p.queues)):
             yield from _between(roles, sm)
 
 
@@ -99,10 +99,8 @@ def _of_kernels(roles: Roles) -> Iterator[Violation]:
     for name, k in p.kernels.items():
         if not isinstance(k, Gemv) or k.res_in is None:
             continue
-        space = p.buffers[k.res_in.buffer].space
-        if space != "local":
-            late = "while other row blocks of the instruction are published"
-            yield Violation("K5", f"kernel @{name} reads @{k.res_in.buffer}, {space}, {late}")
+        if p.buffers[k.res_in.buffer].space != "local":
+            continue  # it is read ahead of everything that is written
         for out in (k.out, k.res_out):
             if out is None or out.buffer != k.res_in.buffer:
                 continue
@@ -151,28 +149,13 @@ def _between(roles: Roles, sm: int) -> Iterator[Violation]:
     """No two finishers touch an element of which one writes it, unless consumers have awaited the
     first in between."""
     p = roles.p
-    held: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
-    if _one_way(roles):
-        return
+    held: dict[str, tuple[Ints, Ints]] = {}
     for i, run in enumerate(p.queues[sm]):
         if roles.joins(run.kernel) or run.signals:
             held.clear()
-        k = p.kernels[run.kernel]
-        if run.kernel not in roles.splits or not isinstance(k, Gemv):
-            continue
-        first, last = k.rows(run.lo, run.hi)
-        rows = np.arange(first, last)
-        by_row = (first // SLOT_ROWS + (rows - first) // SLOT_ROWS) % roles.ring.finishers
-        pairs, all_of_them = np.arange(2 * run.lo, 2 * run.hi), roles.ring.finishers
-        for ref, writes, at, who in (
-            (k.res_in, False, rows, by_row),
-            (k.out, True, rows // 2 if k.epilogue == "gated" else rows, by_row),
-            (k.res_out, True, rows, by_row),
-            (k.cand, True, pairs, np.full(len(pairs), all_of_them)),
-        ):
-            if ref is None or p.buffers[ref.buffer].space == "flagged":
+        for ref, writes, at, who in roles.late(run) if run.kernel in roles.splits else ():
+            if p.buffers[ref.buffer].space == "flagged":
                 continue
-            at = ref.offset + at
             if ref.buffer not in held:
                 length = p.buffers[ref.buffer].length
                 held[ref.buffer] = (np.full(length, NOBODY), np.zeros(length, dtype=np.int64))

@@ -290,6 +290,8 @@ class Coder:
             self.candidates, *(r.hi - r.lo if k.cand else 0 for r in self.runs[name]), 0
         )
         stage = slices * ring.columns * size
+        if k.res_in and self.buffer(k.res_in).space != "local":
+            stage += self.stage_rows(name, k)
         mine = 0
         if private:
             mine = stage + 4 * slices if rotating else stage // ring.consumers

@@ -27,6 +27,7 @@ struct GemvRun {
   int row0, row1, tile, end;
   u32 out, out_use, in, in_use, res, res_use;
   const unsigned char* bias;
+  const float* residual;  // of its rows, unless they lie in local memory
   float bias_next;  // of this lane's row in the next block that the warp finishes
   float scale;      // of the norm; 0: not known yet
   u64 best;         // best candidate of the tile so far
@@ -68,7 +69,10 @@ __device__ __forceinline__ void finish(const Cta& c, GemvRun& g, int row, float 
     put_rows<2>(c, out, r >> 1, y, valid && !(r & 1));
   } else if constexpr (E::EPILOGUE == RESIDUAL) {
     if (valid) {
-      y += fetch_one(c, view<typename E::In>(c, g.in, g.in_use), r);
+      if constexpr (E::In::SPACE == LOCAL)
+        y += fetch_one(c, view<typename E::In>(c, g.in, g.in_use), r);
+      else
+        y += g.residual[r - g.row0];
       if constexpr (E::RES_OUT) put_one(view<typename E::Res>(c, g.res, g.res_use), r, y);
     }
     put_rows<1>(c, out, r, y, valid);
@@ -214,7 +218,7 @@ struct Gemv {
     g.out = c.field(G_OUT), g.out_use = c.field(G_OUT_USE);
     g.in = c.field(G_IN), g.in_use = c.field(G_IN_USE);
     g.res = c.field(G_RES), g.res_use = c.field(G_RES_USE);
-    g.best = 0, g.best_tile = -1, g.bias = nullptr;
+    g.best = 0, g.best_tile = -1, g.bias = nullptr, g.residual = nullptr;
     if constexpr (P::BIAS) {
       if (c.field(G_BIAS)) g.bias = c.a.fixed + (u64)c.field(G_BIAS) * 16;
     }
@@ -524,6 +528,17 @@ struct Gemv {
         if (first + i * THREADS < TOTAL)
           z += stage_unit(stage + (first + i * THREADS) * UNIT * sizeof(W), v[i], w[i]);
     }
+    // rows of other SMs are all read before any result is published
+    P::ending(g.end, [&](auto e) {
+      using E = decltype(e);
+      if constexpr (E::EPILOGUE == RESIDUAL && E::In::SPACE != LOCAL) {
+        float* rows = reinterpret_cast<float*>(stage + P::SLICES * SLICE_BYTES);
+        g.residual = rows;
+#pragma unroll 1
+        for (int r = g.row0 + c.thread(); r < g.row1; r += THREADS)
+          rows[r - g.row0] = fetch_one(c, view<typename E::In>(c, g.in, g.in_use), r);
+      }
+    });
     AMK_FRESH(c);
     if constexpr (P::NORM) {
       z = block_sum(c, z, turns);
