@@ -168,7 +168,7 @@ def context_length(config: DecoderConfig, wanted: int | None) -> int:
     if wanted is None:
         return min(limit, DEFAULT_CONTEXT)
     if not 1 <= wanted <= limit:
-        raise AmkError(f"--max-context: must be from 1 to the model's {limit}, got {wanted}")
+        raise AmkError(f"--max-context: must be from 1 to the model's {config.limit}, got {wanted}")
     return wanted
 
 

@@ -87,7 +87,7 @@ def bench(
     rows = max(contexts[-1] + tokens, max(PROBES) + 1)
     if rows > model.config.max_context:
         raise AmkError(
-            f"--context: {rows} positions exceed the model's context of {model.config.max_context}"
+            f"--context: {rows} positions exceed the model's context of {model.config.limit}"
         )
     with out_of_memory():
         with steps.step("measuring the DRAM read ceiling"):

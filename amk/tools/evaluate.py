@@ -50,7 +50,7 @@ def evaluate(
         prompts = fixed_prompts(model) if greedy else []
     longest = max(len(ids), *(len(p) + greedy for p in prompts), 0)
     if longest > model.config.max_context:
-        limit = model.config.max_context
+        limit = model.config.limit
         raise AmkError(f"--greedy: context of {longest} tokens exceeds the model's {limit}")
     with steps.step("compiling") as step:
         compiled = compile_model(
@@ -172,9 +172,7 @@ def fixed_tokens(model: Model, count: int) -> list[int]:
     Raises AmkError when the text or the model's context is shorter.
     """
     if count > model.config.max_context:
-        raise AmkError(
-            f"--tokens: {count} exceeds the model's context of {model.config.max_context}"
-        )
+        raise AmkError(f"--tokens: {count} exceeds the model's context of {model.config.limit}")
     if model.path is None:
         ids = np.random.default_rng(0).integers(0, model.config.vocab, count)
         return [int(token) for token in ids]

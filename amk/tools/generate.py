@@ -97,9 +97,10 @@ def generate_tokens(
         tokenizer = _tokenizer(model, needed=given is None)
         ids = list(map(int, tokenizer.encode(prompt))) if given is None else given
         model.config.check_tokens(ids)
-        length, limit = len(ids) + max_tokens, model.config.max_context
-        if length > limit:
-            raise AmkError(f"--max-tokens: context of {length} tokens exceeds the model's {limit}")
+        length = len(ids) + max_tokens
+        if length > model.config.max_context:
+            most = model.config.limit
+            raise AmkError(f"--max-tokens: context of {length} tokens exceeds the model's {most}")
     with steps.step("compiling") as step:
         compiled = compile_model(
             model.config,

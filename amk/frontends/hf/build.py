@@ -49,7 +49,7 @@ def build_model(config: DecoderConfig, dtype: str, max_context: int) -> ModuleOp
         raise AmkError(f"element type '{dtype}' is not supported (supported: {', '.join(TYPES)})")
     if not 1 <= max_context <= config.max_context:
         raise AmkError(
-            f"context of {max_context} tokens is outside the model's 1 to {config.max_context}"
+            f"context of {max_context} tokens is outside the model's 1 to {config.limit}"
         )
     program = model.ProgramOp.empty("decode")
     _Decoder(config, TYPES[dtype], max_context, program).build()

@@ -96,6 +96,7 @@ def _read(fields: Fields, family: Family, name: str) -> DecoderConfig:
         inv_freq=inv_freq,
         rope_scale=rope_scale,
         max_context=ropes.max_context,
+        context_ends=ropes.context_ends,
         tied=fields.flag("tie_word_embeddings", False),
         qkv_bias=_switch(fields, family.qkv_bias),
         o_bias=_switch(fields, family.o_bias),

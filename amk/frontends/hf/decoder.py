@@ -140,7 +140,7 @@ class DecoderConfig:
     rope_scale: float
     """Factor of cos and sin."""
     max_context: int
-    """Positions for which the model is what Hugging Face computes."""
+    """Positions for which one program is what Hugging Face computes."""
     tied: bool
     """The head's weight is the embedding's; there is no tensor of its own."""
     qkv_bias: bool = False
@@ -149,6 +149,8 @@ class DecoderConfig:
     experts: Experts | None = None
     """The MLP of every layer is a mixture of these."""
     head_bias: bool = False
+    context_ends: str = ""
+    """Why max_context is less than the config promises."""
     bos: int | None = None
     eos: tuple[int, ...] = ()
     names: Names = Names()
@@ -192,6 +194,11 @@ class DecoderConfig:
     logits_softcap: float | None = None
 
     @property
+    def limit(self) -> str:
+        """max_context for messages, with the reason where the config promises more."""
+        return f"{self.max_context}" + (self.context_ends and f" ({self.context_ends})")
+
+    @property
     def attention_scale(self) -> float:
         """Factor of q k^T."""
         return self.head_dim**-0.5 if self.attention_factor is None else self.attention_factor
@@ -225,7 +232,7 @@ class DecoderConfig:
     @property
     def plain(self) -> bool:
         """Whether it has no feature that Llama lacks, and Llama's names."""
-        own = {"qkv_bias", "o_bias", "mlp_bias", "bos", "eos", "plan"}
+        own = {"context_ends", "qkv_bias", "o_bias", "mlp_bias", "bos", "eos", "plan"}
         features = [f for f in fields(self) if f.default is not MISSING and f.name not in own]
         same = all(getattr(self, f.name) == f.default for f in features)
         return same and all(layer == Layer() for layer in self.plan)
@@ -273,9 +280,10 @@ class DecoderConfig:
         for t in tokens:
             if not 0 <= t < self.vocab:
                 raise AmkError(f"token id {t} is outside the vocabulary of {self.vocab}")
-        limit = self.max_context if limit is None else limit
-        if len(tokens) > limit:
-            raise AmkError(f"context of {len(tokens)} tokens exceeds the limit of {limit}")
+        most = self.max_context if limit is None else limit
+        if len(tokens) > most:
+            end = self.limit if limit is None else str(limit)
+            raise AmkError(f"context of {len(tokens)} tokens exceeds the limit of {end}")
 
 
 def tensor_shapes(config: DecoderConfig) -> dict[str, Shape]:

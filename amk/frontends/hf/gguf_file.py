@@ -65,6 +65,25 @@ def unpermute(x: F32, heads: int) -> F32:
     return pairs.swapaxes(1, 2).reshape(x.shape)
 
 
+def yarn(f: Fields) -> dict[str, object]:
+    """YaRN as a config.json says it. llama.cpp computes what transformers does where its own
+    factors (of the interpolation, of cos and sin) are the usual ones; another is refused."""
+    f.only(
+        {
+            "rope.scaling.attn_factor": (None, 1.0),
+            "rope.scaling.yarn_attn_factor": (None, 1.0),
+            "rope.scaling.yarn_ext_factor": (None, 1.0),
+            "rope.scaling.finetuned": (None, False, True),  # nothing is computed of it
+        }
+    )
+    found: dict[str, object] = {"rope_type": "yarn", "factor": f.number("rope.scaling.factor")}
+    for theirs, ours in (("yarn_beta_fast", "beta_fast"), ("yarn_beta_slow", "beta_slow")):
+        if f.given(f"rope.scaling.{theirs}") is not None:
+            found[ours] = f.number(f"rope.scaling.{theirs}")
+    context = f.size("rope.scaling.original_context_length", f.size("context_length"))
+    return found | {"original_max_position_embeddings": context}
+
+
 class GgufFile:
     """One GGUF file. Raises AmkError, one line that names the file, where it is not well formed."""
 
@@ -126,7 +145,7 @@ class GgufFile:
             {
                 "rope.dimension_count": (None, head_dim),
                 "attention.value_length": (None, head_dim),
-                "rope.scaling.type": (None, "none", "linear"),
+                "rope.scaling.type": (None, "none", "linear", "yarn"),
                 "attention.sliding_window": (None, 0),
                 "expert_count": (None, 0),
                 "expert_used_count": (None, 0),
@@ -158,15 +177,17 @@ class GgufFile:
 
     def rope_scaling(self, f: Fields) -> dict[str, object] | None:
         """How the rotation is scaled, as a config.json says it: by one factor for all frequencies,
-        or by one for each, which is what converters make of Llama 3."""
-        linear = f.given("rope.scaling.type") == "linear"
+        by YaRN, or by one factor for each, which is what converters make of Llama 3."""
+        kind = f.given("rope.scaling.type")
         each = next((t for t in self.reader.tensors if t.name == FREQUENCIES), None)
-        if each is None and linear:
+        if each is not None and kind not in (None, "none"):
+            raise f.refuse("rope.scaling.type", f"contradicts tensor '{FREQUENCIES}'")
+        if kind == "linear":
             return {"rope_type": "linear", "factor": f.number("rope.scaling.factor")}
+        if kind == "yarn":
+            return yarn(f)
         if each is None:
             return None
-        if linear:
-            raise f.refuse("rope.scaling.type", f"contradicts tensor '{FREQUENCIES}'")
         factors = np.asarray(self.gguf.dequantize(each.data, each.tensor_type), np.float32)
         listed = [float(v) for v in check_finite(FREQUENCIES, factors, self.where).reshape(-1)]
         return {

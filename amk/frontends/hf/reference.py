@@ -158,9 +158,7 @@ def reference_greedy(
     model.config.check_tokens(prompt)
     length = len(prompt) + count
     if length > model.config.max_context:
-        raise AmkError(
-            f"context of {length} tokens exceeds the limit of {model.config.max_context}"
-        )
+        raise AmkError(f"context of {length} tokens exceeds the limit of {model.config.limit}")
     module, tokens, past = model.reference(dtype), list[int](), None
     feed = torch.tensor([list(prompt)], device=module.device)
     with torch.inference_mode():

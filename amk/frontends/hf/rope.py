@@ -20,6 +20,9 @@ F32 = NDArray[np.float32]
 ONE = np.float32(1)
 DEFAULT_THETA = 10000.0
 
+LONGER = "longrope: a longer sequence has other frequencies, from its first token on"
+"""Why a context ends before `max_position_embeddings`."""
+
 Table = tuple[tuple[float, ...], float]
 """Frequencies (float32 values) and the factor of cos and sin."""
 
@@ -79,7 +82,9 @@ class RopeReader:
     refuses a config in which the two disagree.
 
     `max_context` is how many positions the tables of this config serve: a scaling that depends on
-    the length of the sequence (longrope) is supported as far as it is constant.
+    the length of the sequence (longrope) is supported as far as it is constant. Behind that,
+    transformers rotates every token by the other frequencies, the first ones too (Phi 3 computes
+    its whole cache anew when a sequence grows so long), which is no step of one program.
     """
 
     def __init__(self, config: Fields, rope: Rope, head_dim: int):
@@ -105,6 +110,7 @@ class RopeReader:
         self.max_context = self.positions
         if "longrope" in types:
             self.max_context = min(self.positions, self.original_context(self.parameters[FULL]))
+        self.context_ends = LONGER if self.max_context < self.positions else ""
         theta = config.number(rope.theta, DEFAULT_THETA)
         local = config.number(rope.local_theta, theta) if rope.local_theta else theta
         self.theta = {FULL: theta, SLIDING: local}

@@ -168,6 +168,11 @@ def test_qwen3_has_norms_on_heads(write: Write) -> None:
         assert np.array_equal(model.weight(name), weights.read(name)), name
 
 
+YARN = {
+    "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+    "rope.scaling.original_context_length": 128, "rope.scaling.yarn_beta_fast": 8.0,
+    "rope.scaling.yarn_beta_slow": 2.0, "rope.scaling.attn_factor": 1.0,
+}  # fmt: skip
 LINEAR = {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}
 FACTORS = {"rope_freqs.weight": np.linspace(1, 8, 8, dtype=np.float32)}
 
@@ -176,6 +181,22 @@ FACTORS = {"rope_freqs.weight": np.linspace(1, 8, 8, dtype=np.float32)}
     ("fields", "extra", "scaling"),
     [
         (LINEAR, {}, {"rope_type": "linear", "factor": 4.0}),
+        (
+            YARN,
+            {},
+            {
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 128,
+                "beta_fast": 8.0,
+                "beta_slow": 2.0,
+            },
+        ),
+        (
+            {"rope.scaling.type": "yarn", "rope.scaling.factor": 2.0},
+            {},
+            {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 512},
+        ),
         (
             {},
             FACTORS,
@@ -187,7 +208,7 @@ FACTORS = {"rope_freqs.weight": np.linspace(1, 8, 8, dtype=np.float32)}
             },
         ),
     ],
-    ids=["linear", "factors"],
+    ids=["linear", "yarn", "yarn by default", "factors"],
 )
 def test_scaled_rotation(
     write: Write, fields: dict[str, Any], extra: dict[str, F32], scaling: dict[str, Any]
@@ -197,6 +218,7 @@ def test_scaled_rotation(
     raw = preset("tiny") | {"rope_scaling": scaling, "rms_norm_eps": float(np.float32(1e-5))}
     same = Model("same", raw, RandomWeights(parse_config(raw)))
     assert model.config.inv_freq == same.config.inv_freq != parse_config(preset("tiny")).inv_freq
+    assert model.config.rope_scale == same.config.rope_scale
     assert model.config.max_context == 512
     ids = [5, 9, 200, 31, 7, 64, 100]
     expected = reference_logits(same, ids)
@@ -222,7 +244,18 @@ def test_an_output_matrix_unties_the_head(write: Write) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"rope.scaling.type": "yarn"}, "config field 'llama.rope.scaling.type' = \"yarn\" is not"),
+        ({"rope.scaling.type": "yarn"}, "config field 'llama.rope.scaling.factor' is missing"),
+        (YARN | {"rope.scaling.attn_factor": 0.5},
+         "config field 'llama.rope.scaling.attn_factor' = 0.5 is not supported"),
+        (YARN | {"rope.scaling.yarn_ext_factor": 0.5},
+         "config field 'llama.rope.scaling.yarn_ext_factor' = 0.5 is not supported"),
+        (YARN | {"rope.scaling.yarn_log_multiplier": 0.1},
+         "config field 'llama.rope.scaling.yarn_log_multiplier' = 0.1"),
+        ({"rope.scaling.type": "longrope"},
+         "config field 'llama.rope.scaling.type' = \"longrope\" is not supported"),
+        ({"rope.scaling.original_context_length": 128},
+         "config field 'llama.rope.scaling.original_context_length' = 128 is not supported"),
+        ({"rope.scale_linear": 2.0}, "config field 'llama.rope.scale_linear' = 2.0 is not"),
         ({"rope.scaling.factor": 4.0}, "config field 'llama.rope.scaling.factor' = 4.0 is not"),
         ({"attention.sliding_window": 64}, "config field 'llama.attention.sliding_window' = 64 is"),
         ({"expert_count": 8}, "config field 'llama.expert_count' = 8 is not supported by family"),
