@@ -26,12 +26,14 @@ from amk.verify.coverage import check_coverage
 from amk.verify.experts import check_experts
 from amk.verify.order import check_order
 from amk.verify.ring import check_ring
+from amk.verify.roles import check_late, check_sizes
 from amk.verify.structure import check_structure, check_words
 from amk.verify.violation import Violation
 
 RULES = tuple(
     [f"E{i}" for i in range(1, 10)]
     + [f"L{i}" for i in range(1, 6)]
+    + [f"K{i}" for i in range(1, 6)]
     + [f"C{i}" for i in range(1, 6)]
     + ["D1", "R1", "R2", "R3", "R4", "R5", "X1"]
 )
@@ -39,10 +41,12 @@ RULES = tuple(
 Stage = Callable[[Program], Iterable[Violation]]
 STAGES: tuple[Stage, ...] = (
     lambda p: [*check_structure(p), *check_ring(p, p.ring)],
+    check_sizes,
     lambda p: [
         *check_words(p, accesses_of(p)),
         *check_coverage(p, accesses_of(p)),
         *check_experts(p, {run.kernel for queue in p.queues for run in queue}),
+        *check_late(p, accesses_of(p)),
     ],
     lambda p: check_order(p, accesses_of(p)),
 )

@@ -95,7 +95,9 @@ def _of_kernels(roles: Roles) -> Iterator[Violation]:
     p = roles.p
     longest: dict[str, int] = {}
     for run in (run for queue in p.queues for run in queue):
-        longest[run.kernel] = max(longest.get(run.kernel, 0), run.hi - run.lo)
+        if isinstance(k := p.kernels[run.kernel], Gemv):
+            lo, hi = k.rows(run.lo, run.hi)
+            longest[run.kernel] = max(longest.get(run.kernel, 0), hi - lo)
     for name, k in p.kernels.items():
         if not isinstance(k, Gemv) or k.res_in is None:
             continue
@@ -105,7 +107,7 @@ def _of_kernels(roles: Roles) -> Iterator[Violation]:
             if out is None or out.buffer != k.res_in.buffer:
                 continue
             apart = abs(out.offset - k.res_in.offset)
-            if 0 < apart < longest.get(name, 0) * k.tile:
+            if 0 < apart < longest.get(name, 0):
                 where = f"{apart} elements from where it reads that row"
                 yield Violation("K5", f"kernel @{name} writes a row of @{out.buffer} {where}")
 

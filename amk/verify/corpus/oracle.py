@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from amk.ir.kernels import Access, CacheAccess
 from amk.ir.program import Program
 from amk.verify.corpus.ringmachine import ring_fault
+from amk.verify.corpus.warps import warps_fault
 from amk.verify.corpus.wellformed import malformed
 
 STEPS = 3
@@ -40,7 +41,8 @@ STEPS = 3
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong; `kind` is one of malformed, ring, deadlock, coverage, race."""
+    """What goes wrong; `kind` is one of malformed, ring, warps, deadlock, coverage,
+    race."""
 
     kind: str
     text: str
@@ -73,7 +75,7 @@ class Spot:
     """Masks of instructions."""
 
 
-CAUTIONS = ("guarded", "arrivals", "landed", "relaxed", "ring")
+CAUTIONS = ("guarded", "arrivals", "landed", "relaxed", "ring", "entries")
 """Where the verifier is deliberately conservative: docs/IR_SPEC.md says why."""
 
 
@@ -89,6 +91,7 @@ def judge(p: Program, cautions: tuple[str, ...] = ()) -> Fault | None:
               read of it
     relaxed   a wait or signal that is not at GPU scope orders nothing
     ring      a slot with two consumers is a fault even where copies cannot overtake each other
+    entries   fewer entries than a ring, a lap and a row block have slots are a fault
     """
     problem = malformed(p)
     if problem:
@@ -97,6 +100,8 @@ def judge(p: Program, cautions: tuple[str, ...] = ()) -> Fault | None:
         return Fault("ring", problem)
     if p.ring and "ring" in cautions and p.ring.slots % p.ring.consumers:
         return Fault("ring", "a slot has two consumers")
+    if problem := warps_fault(p, "entries" in cautions):
+        return Fault("warps", problem)
     for start in positions(p):
         alone = Execution(p, 1, start).deadlock()
         fault = alone or Execution(p, min(STEPS, rows(p) - start), start, cautions).fault()

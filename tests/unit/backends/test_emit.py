@@ -14,11 +14,21 @@ from amk.backends.cuda.nvcc import run_nvcc
 from amk.backends.cuda.target import TARGETS, target_of
 from amk.errors import AmkError
 from amk.ir.capacity import MAX_SMS, SHARED_BYTES
-from amk.ir.program import Program, Ring
+from amk.ir.program import Program, Ring, Run
 from tests.unit.batteries import BATTERIES, battery
 from tests.unit.programs import Tiny, fused, unfused
 
 SM90 = TARGETS["sm_90a"]
+
+
+def other_warps() -> Program:
+    """A program whose warps hand over by other sizes than usual."""
+    p = fused(Tiny(dtype="bf16", splits=2, chunk=4, kv_heads=1))
+    assert p.ring
+    sizes = {"finishers": 2, "depth": 4, "lead": 3, "kv_buffers": 2, "kv_bytes": 4096}
+    return replace(p, ring=replace(p.ring, **sizes))
+
+
 CASES = {
     "f32": fused(Tiny()),
     "bf16 with bias": fused(Tiny(dtype="bf16", bias=True)),
@@ -33,6 +43,7 @@ CASES = {
     ),
     "unfused": unfused(Tiny(dtype="bf16")),
     "wide": fused(Tiny(dtype="bf16", hidden=2048, inter=4096, head_dim=64, heads=8, tile=8)),
+    "other warps": other_warps(),
     **{
         f"{name}, {dtype}": battery(cases, dtype)
         for name, cases in BATTERIES.items()
@@ -86,6 +97,42 @@ def test_has_only_the_templates_in_use() -> None:
     text = emit_cuda(CASES["unfused"], target=SM90)
     assert "struct Binary" in text
     assert "counters_wait(const Cta" in text
+
+
+def test_warps_hand_over_by_what_the_ring_says() -> None:
+    p = CASES["other warps"]
+    made = emit(p, target=SM90)
+    for name, value in {
+        "FINISHERS": 2, "DEPTH": 4, "LEAD": 3, "KV_BUFFERS": 2, "KV_BYTES": 4096,
+    }.items():  # fmt: skip
+        assert f"constexpr int {name} = {value};" in made.source
+    assert p.ring
+    assert made.threads == 32 * (p.ring.consumers + 1 + 2)
+    usual = emit(CASES["splits"], target=SM90)
+    assert made.shared < usual.shared
+
+
+def test_whole_instructions_that_share_rows_with_finishers_await_them() -> None:
+    joined = "      finished(c);\n      "
+    assert f"{joined}MoeDown" in emit_cuda(CASES["experts"], target=SM90)
+    assert f"{joined}Attention" not in emit_cuda(CASES["experts"], target=SM90)
+    assert joined not in emit_cuda(CASES["counters"], target=SM90)  # no finisher has anything to do
+
+
+def test_a_head_in_two_parts_is_left_out_only_if_both_end_the_stream() -> None:
+    p = CASES["f32"]
+    queues: list[list[Run]] = []
+    for queue in p.queues:
+        at = next((i for i, run in enumerate(queue) if run.kernel == "lm_head"), None)
+        if at is None or queue[at].hi - queue[at].lo < 2:
+            queues.append(queue)
+            continue
+        run = queue[at]
+        first, rest = replace(run, hi=run.lo + 1), replace(run, lo=run.lo + 1)
+        queues.append([first, *queue[:at], rest, *queue[at + 1 :]])
+    assert queues != p.queues
+    text = emit_cuda(replace(p, queues=queues), target=SM90)
+    assert "constexpr bool SKIPS = false;" in text
 
 
 def test_the_head_is_left_out_where_it_ends_every_stream() -> None:

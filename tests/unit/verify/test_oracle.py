@@ -24,7 +24,7 @@ STATES = 20_000
 def compared(p: Program) -> str:
     """What both say of a program that can be explored, and whether they agree."""
     fault = judge(p)
-    if fault and (fault.kind in ("malformed", "ring") or "writes too" in fault.text):
+    if fault and (fault.kind in ("malformed", "ring", "warps") or "writes too" in fault.text):
         # Two writers of one value are a fault by definition, whatever comes of it.
         return "by definition"
     try:

@@ -16,6 +16,7 @@ from amk.verify.corpus.mutants import (
     scopes,
     tiles,
     waits,
+    warps,
 )
 from amk.verify.corpus.mutants.edits import MUTANTS, Mutant
 
@@ -30,4 +31,5 @@ __all__ = [
     "scopes",
     "tiles",
     "waits",
+    "warps",
 ]
