@@ -42,6 +42,8 @@ class Team:
     """Consumers await finishers where they touch the same rows."""
     ticket: bool = True
     """The finisher that copies rows awaits the consumers."""
+    reached: int = 1
+    """Block that consumers take finishers to have reached when a launch begins."""
     turn: int = 0
     """Steps that tickets count from: those of the launch, or of earlier ones too."""
     wraps: int = 0
@@ -69,8 +71,8 @@ FREE: tuple[int, int] = (0, 1)
 
 
 class Machine:
-    """Queue of a step: a split gemv of `blocks` row blocks, attention over `chunks` chunks, a split
-    gemv again and a whole instruction that touches its rows."""
+    """Queue of a step: a whole instruction that touches rows of finishers, a split gemv of `blocks`
+    row blocks, attention over `chunks` chunks, a split gemv again and its rows again."""
 
     def __init__(self, t: Team, blocks: int, chunks: int):
         self.t, self.blocks, self.chunks = t, blocks, chunks
@@ -89,6 +91,10 @@ class Machine:
         t, acts, block, buffer, slot, apart = self.t, list[Act](), 1, 0, 0, False
         for step in range(STEPS):
             acts.append(Act("step"))
+            if t.joins:
+                acts.append(Act("join", block))
+            acts.append(Act("rows", block))
+            acts.append(Act("meet"))
             for half in range(2):
                 apart = True
                 gemv = 2 * step + half
@@ -162,8 +168,10 @@ class Machine:
         return block % self.t.depth * self.parts() + part
 
     def reached(self, at: tuple[int, ...]) -> int:
-        """The progress of the slowest finisher."""
-        return min(self.last(at, f, "reach") for f in range(self.t.consumers, len(at)))
+        """The progress of the slowest finisher. Before its first row block, a consumer takes all to
+        have reached that one."""
+        least = min(self.last(at, f, "reach") for f in range(self.t.consumers, len(at)))
+        return max(self.t.reached, least)
 
     def last(self, at: tuple[int, ...], role: int, what: str) -> int:
         """The number of the role's last act of a kind, 0 before the first."""

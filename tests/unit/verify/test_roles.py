@@ -42,6 +42,7 @@ def test_every_execution_of_a_right_team_ends_well(slices: int, finishers: int) 
     [
         ({"lead": 3}, "overwrites the sums of block"),
         ({"lead": 0}, "wait for each other"),
+        ({"reached": 0, "slices": 1}, "wait for each other"),
         ({"readers": False, "slices": 1, "depth": 1, "lead": 1}, "before all consumers have read"),
         ({"meets": False}, "a stage that is in use"),
         ({"ticket": False}, "a stage that is in use"),
