@@ -61,7 +61,7 @@ def evaluate(
             arch=arch,
             started=step.describe,
         )
-    decoder = DEVICES[device].decoder(compiled.program, model.weight)
+    decoder = DEVICES[device].decoder(compiled.program, model, lambda: None)
     ours: list[F32] = []
     with steps.step("running the program", len(ids) + greedy * len(prompts)) as step:
         for pos, token in enumerate(ids):

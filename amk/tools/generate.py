@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from time import perf_counter
@@ -14,8 +13,6 @@ from rich.console import Console
 from amk.compiler import compile_model
 from amk.errors import AmkError
 from amk.frontends.hf.source import Model, open_model
-from amk.interpreters.storage import Weights
-from amk.ir.packs import F32
 from amk.ir.sampling import Sampling
 from amk.tools.console import Result, Steps, finish
 from amk.tools.devices import DEVICES
@@ -127,7 +124,7 @@ def generate_tokens(
             if not as_json:
                 print(stream.push(token), end="", file=out, flush=True)
 
-        decoder = DEVICES[device].decoder(compiled.program, counted(model.weight, step.advance))
+        decoder = DEVICES[device].decoder(compiled.program, model, step.advance)
         if sampling:
             decoder.sample(sampling)
         tokens = decoder.generate(ids, max_tokens, model.config.eos, token_made)
@@ -192,17 +189,6 @@ def _tokenizer(model: Model, needed: bool) -> Any:
         if needed:
             raise
         return None
-
-
-def counted(weight: Weights, done: Callable[[], None]) -> Weights:
-    """`weight`, telling `done` of each tensor that was read."""
-
-    def read(name: str) -> F32:
-        value = weight(name)
-        done()
-        return value
-
-    return read
 
 
 def speed(times: list[float], us_per_token: float | None) -> Result:

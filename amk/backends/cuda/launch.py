@@ -22,8 +22,16 @@ from amk.backends.cuda.driver import CudaError, bindings, check, pycuda
 from amk.backends.cuda.emit import Emitted, chooses, emit
 from amk.backends.cuda.layout import Layout, max_rows
 from amk.backends.cuda.nvcc import compile_cubin
-from amk.backends.cuda.pack import Weights, broken_guards, guarded, pack_fixed, pack_streams
+from amk.backends.cuda.pack import (
+    Weights,
+    broken_guards,
+    guarded,
+    load_order,
+    pack_fixed,
+    pack_streams,
+)
 from amk.backends.cuda.target import Target, target_of_device
+from amk.backends.cuda.upload import uploads
 from amk.errors import AmkError
 from amk.ir.capacity import capacities
 from amk.ir.digest import program_digest
@@ -236,10 +244,10 @@ class Session:
         self.rows = max_rows(self.program)
         # polls compare epochs and counters by their difference, which has a sign
         self.lasting = capacities(self.program)["steps"] // 2
-        self.stream = self._keep(
-            pack_streams(driver, self._launch_simple, layout, weights, progress)
-        )
-        self.fixed = self._keep(pack_fixed(driver, self._launch_simple, layout, weights))
+        with uploads(driver, weights, load_order(layout)) as get:
+            launch = self._launch_simple
+            self.stream = self._keep(pack_streams(driver, launch, layout, get, progress))
+            self.fixed = self._keep(pack_fixed(driver, launch, layout, get))
         self.words = self._keep(guarded(driver, layout.words))
         self.cache = self._keep(guarded(driver, layout.caches))
         self.counters = self._keep(driver.mem_alloc(4 * max(1, self.program.counters)))

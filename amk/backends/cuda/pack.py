@@ -30,7 +30,7 @@ Array = NDArray[np.generic]
 Weights = Callable[[str], Any]
 """A checkpoint tensor by name: a numpy array (float32, or the 16 bits of bf16 as uint16), or
 anything that lies on the GPU and has `__cuda_array_interface__` (float32, or int16 or uint16 bits
-of bf16), C-contiguous."""
+of bf16), C-contiguous, which must hold until the next tensor is asked for."""
 
 
 class Launcher(Protocol):
@@ -128,10 +128,8 @@ def scatter(
         data.free()
 
 
-def fixed_value(
-    driver: Any, program: Program, name: str, weights: Weights
-) -> Array | tuple[int, bool]:
-    """The bytes of a vector or table, or the address of a tensor that already lies on the GPU."""
+def fixed_value(driver: Any, program: Program, name: str, weights: Weights) -> Any:
+    """The bytes of a vector or table, or a tensor that already lies on the GPU in its type."""
     w = weight(program, name)
     if isinstance(w, Pack):
 
@@ -142,14 +140,19 @@ def fixed_value(
         return bits(materialize(w, source), w.dtype)
     x = weights(w.name)
     there = on_device(x)
-    if there is None:
-        host = np.asarray(x)
-        if host.shape != w.shape:
-            raise AmkError(f"tensor '{w.name}' must have shape {w.shape}, got {host.shape}")
-        return np.ascontiguousarray(bits(host, w.dtype))
-    if there[1] != (w.dtype == "bf16"):
-        raise AmkError(f"tensor '{w.name}' on the GPU must be {w.dtype}")
-    return there
+    if there and there[1] == (w.dtype == "bf16"):
+        return x
+    host = on_host(driver, x, w.shape)
+    if host.shape != w.shape:
+        raise AmkError(f"tensor '{w.name}' must have shape {w.shape}, got {host.shape}")
+    return np.ascontiguousarray(bits(host, w.dtype))
+
+
+def placed(layout: Layout, name: str) -> bool:
+    """Whether the rows of a table go straight to their places: matrices of experts are large, and
+    no copy of one is made on the host."""
+    pack = layout.program.packs.get(name)
+    return bool(pack and len(pack.shape) == 2 and pack.dtype == layout.streamed)
 
 
 def pack_fixed(driver: Any, launch: Launcher, layout: Layout, weights: Weights) -> Any:
@@ -161,20 +164,32 @@ def pack_fixed(driver: Any, launch: Launcher, layout: Layout, weights: Weights) 
         if name in program.ropes:
             table = rope_table(program.ropes[name], max_rows(program))
             driver.memcpy_htod(at, np.ascontiguousarray(table.transpose(0, 2, 1)))
-            continue
-        pack = program.packs.get(name)
-        if pack and len(pack.shape) == 2 and pack.dtype == layout.streamed:
-            # matrices of experts are large: no copy of one is made on the host
+        elif placed(layout, name):
+            columns = weight(program, name).shape[1]
             for source, made, own in source_rows(program, name):
-                rows = [(own, made.astype(np.uint64), pack.shape[1])]
+                rows = [(own, made.astype(np.uint64), columns)]
                 scatter(driver, launch, layout, weights, source, "amk_place", at, rows)
-            continue
-        value = fixed_value(driver, program, name, weights)
-        if isinstance(value, tuple):
-            driver.memcpy_dtod(at, value[0], region.size)
         else:
-            driver.memcpy_htod(at, value)
+            value = fixed_value(driver, program, name, weights)
+            there = on_device(value)
+            if there:
+                driver.memcpy_dtod(at, there[0], region.size)
+            else:
+                driver.memcpy_htod(at, value)
     return target
+
+
+def load_order(layout: Layout) -> list[str]:
+    """The tensors of the checkpoint in the order in which `pack_streams` and then `pack_fixed` ask
+    for them."""
+    program = layout.program
+    names = list(dict.fromkeys(p.source for p in packings(layout)))
+    for name in layout.fixed.regions:
+        if name in program.ropes:
+            continue
+        w = weight(program, name)
+        names += [part[0] for part in w.parts()] if isinstance(w, Pack) else [w.name]
+    return names
 
 
 def guarded(driver: Any, arena: Arena) -> Any:

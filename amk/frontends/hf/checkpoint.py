@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -33,6 +34,14 @@ class TensorInfo(NamedTuple):
     dtype: str
 
 
+class Piece(NamedTuple):
+    """`size` bytes at byte `at` of a file: rows of a tensor, row-major, as they are stored."""
+
+    path: Path
+    at: int
+    size: int
+
+
 class Checkpoint(Protocol):
     """Named tensors somewhere: in files, or made on demand."""
 
@@ -41,6 +50,11 @@ class Checkpoint(Protocol):
 
     def read(self, name: str) -> F32:
         """The tensor in float32, its shape as in `tensors`."""
+        ...
+
+    def pieces(self, name: str) -> list[Piece]:
+        """Where the tensor lies, in order; of type f32 or bf16. Empty where it lies nowhere as it
+        is, or in another type."""
         ...
 
 
@@ -89,12 +103,19 @@ class Renamed:
     def read(self, name: str) -> F32:
         return self.checkpoint.read(self.old.get(name, name))
 
+    def pieces(self, name: str) -> list[Piece]:
+        return self.checkpoint.pieces(self.old.get(name, name))
+
 
 def check_finite(name: str, values: F32, where: str) -> F32:
     """`values`, or AmkError if one of them is NaN or infinite."""
     if not np.isfinite(values).all():
-        raise AmkError(f"tensor '{name}' in {where} holds NaN or infinite values")
+        raise not_finite(name, where)
     return values
+
+
+def not_finite(name: str, where: str) -> AmkError:
+    return AmkError(f"tensor '{name}' in {where} holds NaN or infinite values")
 
 
 def check_known(name: str, tensors: Collection[str], where: str) -> None:

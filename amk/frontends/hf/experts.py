@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from amk.errors import AmkError
-from amk.frontends.hf.checkpoint import F32, Checkpoint, TensorInfo, check_finite
+from amk.frontends.hf.checkpoint import F32, Checkpoint, Piece, TensorInfo, check_finite
 from amk.frontends.hf.decoder import Experts
 
 LISTED = re.compile(r"(.*\.)(mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)\.weight")
@@ -37,6 +37,7 @@ FP4 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
 """The magnitudes of E2M1; bit 3 is the sign."""
 
 Read = Callable[[], F32]
+Pieces = Callable[[], list[Piece]]
 
 
 def stacked(checkpoint: Checkpoint, experts: Experts, where: str) -> Checkpoint:
@@ -64,6 +65,7 @@ class StackedExperts:
         self.checkpoint, self.columns_first, self.where = checkpoint, experts.columns_first, where
         self.tensors: dict[str, TensorInfo] = {}
         self.readers: dict[str, Read] = {}
+        self.places: dict[str, Pieces] = {}
         lists: dict[str, dict[int, str]] = defaultdict(dict)
         for name, info in checkpoint.tensors.items():
             if match := LISTED.fullmatch(name):
@@ -75,7 +77,12 @@ class StackedExperts:
             elif not (SCALES.fullmatch(name) and f"{name[:-7]}_blocks" in checkpoint.tensors):
                 match = ROUTER.fullmatch(name)
                 at = f"{match[1]}mlp.gate.{match[2]}" if match else name
-                self.add(at, info, lambda name=name: checkpoint.read(name))
+                self.add(
+                    at,
+                    info,
+                    lambda name=name: checkpoint.read(name),
+                    lambda name=name: checkpoint.pieces(name),
+                )
         for stack, names in lists.items():
             self.join(stack, names, checkpoint)
 
@@ -83,10 +90,10 @@ class StackedExperts:
         """Whether a tensor is what its name promises: 3 dimensions, of biases 2, of blocks 4."""
         return len(self.checkpoint.tensors[name].shape) == {"": 3, "_bias": 2, "_blocks": 4}[form]
 
-    def add(self, name: str, info: TensorInfo, read: Read) -> None:
+    def add(self, name: str, info: TensorInfo, read: Read, pieces: Pieces) -> None:
         if name in self.tensors:
             raise AmkError(f"tensor '{name}' is in {self.where} in two forms")
-        self.tensors[name], self.readers[name] = info, read
+        self.tensors[name], self.readers[name], self.places[name] = info, read, pieces
 
     def join(self, stack: str, names: dict[int, str], checkpoint: Checkpoint) -> None:
         """One matrix of a list of modules."""
@@ -105,8 +112,12 @@ class StackedExperts:
         def read() -> F32:
             return np.concatenate([checkpoint.read(name) for name in ordered])
 
+        def pieces() -> list[Piece]:
+            parts = [checkpoint.pieces(name) for name in ordered]
+            return [piece for part in parts for piece in part] if all(parts) else []
+
         shape = (len(names) * info.shape[0], info.shape[1])
-        self.add(stack, TensorInfo(shape, info.dtype), read)
+        self.add(stack, TensorInfo(shape, info.dtype), read, pieces)
 
     def cut(self, at: str, what: str, form: str, name: str) -> None:
         """Matrices or biases of a tensor [experts, rows, columns] or of another of the forms."""
@@ -136,8 +147,18 @@ class StackedExperts:
                 values = self.rows_first(name, form)[:, own]
                 return np.ascontiguousarray(values).reshape(-1, *columns)
 
+            def pieces(i: int = i) -> list[Piece]:
+                if form == "_blocks" or self.columns_first:
+                    return []
+                found: list[Piece] = []
+                for path, begin, size in self.checkpoint.pieces(name):  # one, or none
+                    each = size // (count * len(parts))
+                    starts = range(begin + i * each, begin + size, len(parts) * each)
+                    found += [Piece(path, start, each) for start in starts]
+                return found
+
             made = TensorInfo((count * height, *columns), dtype)
-            self.add(f"{at}{part}.{'bias' if form == '_bias' else 'weight'}", made, read)
+            self.add(f"{at}{part}.{'bias' if form == '_bias' else 'weight'}", made, read, pieces)
 
     def rows_first(self, name: str, form: str) -> F32:
         """A tensor of all experts: [experts, rows, columns], or of biases [experts, rows]."""
@@ -151,6 +172,9 @@ class StackedExperts:
         if name not in self.readers:
             raise AmkError(f"tensor '{name}' is missing from {self.where}")
         return self.readers[name]()
+
+    def pieces(self, name: str) -> list[Piece]:
+        return self.places[name]() if name in self.places else []
 
 
 def module_state(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from amk.errors import AmkError
-from amk.frontends.hf.checkpoint import F32, TensorInfo, check_finite, check_known
+from amk.frontends.hf.checkpoint import F32, Piece, TensorInfo, check_finite, check_known
 from amk.frontends.hf.fields import Fields
 
 ARCHITECTURES = {
@@ -197,6 +197,9 @@ class GgufFile:
             "factor": 1.0,
             "original_max_position_embeddings": f.size("context_length"),
         }
+
+    def pieces(self, name: str) -> list[Piece]:
+        return []
 
     def read(self, name: str) -> F32:
         """A tensor as float32, C-contiguous, rows in Hugging Face's order."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from amk.frontends.hf.checkpoint import F32, TensorInfo, check_known
+from amk.frontends.hf.checkpoint import F32, Piece, TensorInfo, check_known
 from amk.frontends.hf.decoder import DecoderConfig, Shape, tensors
 from amk.ir.packs import round_bf16
 
@@ -32,6 +32,9 @@ class RandomWeights:
         self.roles = {name: spec.role for name, spec in tensors(config).items()}
         self.shapes: Mapping[str, Shape] = {n: s.shape for n, s in tensors(config).items()}
         self.tensors = {n: TensorInfo(s, "bf16") for n, s in self.shapes.items()}
+
+    def pieces(self, name: str) -> list[Piece]:
+        return []
 
     def read(self, name: str) -> F32:
         check_known(name, self.tensors, "the random model")

@@ -19,6 +19,7 @@ from amk.frontends.hf.checkpoint import (
     F32,
     FLOATS,
     INTEGERS,
+    Piece,
     TensorInfo,
     check_finite,
     check_known,
@@ -107,6 +108,12 @@ class SafetensorsFile:
             values = raw.astype(np.float32, copy=False)
         return values.reshape(shape)
 
+    def pieces(self, name: str) -> list[Piece]:
+        """The bytes of a tensor of a type that needs no conversion."""
+        begin, end = self.ranges[name]
+        as_stored = self.tensors[name].dtype in ("f32", "bf16")
+        return [Piece(self.path, self.start + begin, end - begin)] if as_stored else []
+
 
 class SafetensorsFolder:
     """`model.safetensors`, or the shards that `model.safetensors.index.json` lists."""
@@ -158,3 +165,6 @@ class SafetensorsFolder:
     def read(self, name: str) -> F32:
         check_known(name, self.tensors, self.where)
         return check_finite(name, self.files[name].read(name), self.where)
+
+    def pieces(self, name: str) -> list[Piece]:
+        return self.files[name].pieces(name) if name in self.files else []

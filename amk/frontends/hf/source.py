@@ -18,7 +18,14 @@ import numpy as np
 
 from amk.errors import AmkError
 from amk.frontends.hf import fetch
-from amk.frontends.hf.checkpoint import F32, Checkpoint, Renamed, TensorInfo, check_tensors
+from amk.frontends.hf.checkpoint import (
+    F32,
+    Checkpoint,
+    Piece,
+    Renamed,
+    TensorInfo,
+    check_tensors,
+)
 from amk.frontends.hf.config import parse_config, read_json
 from amk.frontends.hf.decoder import DecoderConfig
 from amk.frontends.hf.experts import stacked
@@ -83,6 +90,11 @@ class Model:
         Raises AmkError where there is none, its file was damaged, or it holds NaN.
         """
         return self.checkpoint.read(name)
+
+    def pieces(self, name: str) -> list[Piece]:
+        """Where the bytes of a tensor of type f32 or bf16 lie; empty where `weight` must make its
+        values."""
+        return self.checkpoint.pieces(name)
 
     def check_tie(self, head: str) -> None:
         """A stored head must equal the embedding that the config says it is tied to."""
