@@ -13,6 +13,7 @@ from amk.errors import AmkError
 from amk.frontends.hf.source import open_model
 from amk.tools.approve import Proof
 from amk.tools.console import Result, Steps
+from amk.tools.devices import Machine
 from amk.tools.prompt import check_count
 
 BASELINES = ("graph", "compile", "hf")
@@ -70,6 +71,7 @@ def bench(
     steps = Steps()
     with steps.step(f"opening {name}") as step:
         model = open_model(name, step.report)
+        Machine(gpu.arch, gpu.sms, gpu.memory).check(model, dtype, num_sms)
     from amk.backends.cuda.bench import (
         PROBES,
         Bench,

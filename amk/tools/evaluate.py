@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from importlib.resources import files
 
 import numpy as np
@@ -42,10 +43,11 @@ def evaluate(
         raise AmkError(f"--tokens: must be at least 2, got {tokens}")
     if greedy < 0:
         raise AmkError(f"--greedy: must not be negative, got {greedy}")
-    arch, sms = DEVICES[device].machine()
+    machine = DEVICES[device].machine()
     steps = Steps()
     with steps.step(f"opening {name}") as step:
         model = open_model(name, step.report)
+        machine.check(model, dtype, num_sms)
         ids = fixed_tokens(model, tokens)
         prompts = fixed_prompts(model) if greedy else []
     longest = max(len(ids), *(len(p) + greedy for p in prompts), 0)
@@ -55,22 +57,23 @@ def evaluate(
     with steps.step("compiling") as step:
         compiled = compile_model(
             model.config,
-            num_sms=num_sms or sms,
+            num_sms=num_sms or machine.sms,
             dtype=dtype,
             max_context=longest,
-            arch=arch,
+            arch=machine.arch,
             started=step.describe,
         )
-    decoder = DEVICES[device].decoder(compiled.program, model, lambda: None)
     ours: list[F32] = []
-    with steps.step("running the program", len(ids) + greedy * len(prompts)) as step:
+    with (
+        closing(DEVICES[device].decoder(compiled.program, model, lambda: None)) as decoder,
+        steps.step("running the program", len(ids) + greedy * len(prompts)) as step,
+    ):
         for pos, token in enumerate(ids):
             _, logits = decoder.step(token, pos)
             assert logits is not None
             ours.append(logits)
             step.advance()
         made = [decoder.generate(p, greedy, on_token=lambda _: step.advance()) for p in prompts]
-    decoder.close()
 
     from amk.frontends.hf.reference import native_logits, perplexity, reference_logits
 

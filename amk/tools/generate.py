@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from time import perf_counter
 from typing import Any, TextIO
@@ -87,10 +87,11 @@ def generate_tokens(
         raise AmkError("--verify: Hugging Face's greedy tokens are no measure of drawn ones")
     given = None if prompt_ids is None else parse_ids(prompt_ids)
 
-    arch, sms = DEVICES[device].machine()
+    machine = DEVICES[device].machine()
     steps = Steps()
     with steps.step(f"opening {name}") as step:
         model = open_model(name, step.report)
+        machine.check(model, dtype, num_sms)
         tokenizer = _tokenizer(model, needed=given is None)
         ids = list(map(int, tokenizer.encode(prompt))) if given is None else given
         model.config.check_tokens(ids)
@@ -101,10 +102,10 @@ def generate_tokens(
     with steps.step("compiling") as step:
         compiled = compile_model(
             model.config,
-            num_sms=num_sms or sms,
+            num_sms=num_sms or machine.sms,
             dtype=dtype,
             max_context=length,
-            arch=arch,
+            arch=machine.arch,
             sync=sync,
             sampling=sampling is not None,
             started=step.describe,
@@ -124,11 +125,10 @@ def generate_tokens(
             if not as_json:
                 print(stream.push(token), end="", file=out, flush=True)
 
-        decoder = DEVICES[device].decoder(compiled.program, model, step.advance)
-        if sampling:
-            decoder.sample(sampling)
-        tokens = decoder.generate(ids, max_tokens, model.config.eos, token_made)
-        decoder.close()
+        with closing(DEVICES[device].decoder(compiled.program, model, step.advance)) as decoder:
+            if sampling:
+                decoder.sample(sampling)
+            tokens = decoder.generate(ids, max_tokens, model.config.eos, token_made)
     if not as_json:
         print(file=out)
     result: Result = {

@@ -1,4 +1,4 @@
-"""A program on the GPU as a decoder: the prompt in one launch, all new tokens in a second one."""
+"""A program on the GPU as a decoder: the prompt in one launch, new tokens in as few as may be."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from amk.ir.kernels import Gemv
 from amk.ir.packs import F32
 from amk.ir.program import Program
 from amk.ir.sampling import Sampling
+
+AT_ONCE = 256
+"""New tokens of one launch: who interrupts the process waits for its end."""
 
 POLL_SECONDS = 1e-4
 """How often the host looks for tokens of a launch that is under way."""
@@ -69,15 +72,15 @@ class CudaDecoder(Decoder):
         made = [int(first.tokens[-1])]
         self.us_per_token = first.microseconds / len(prompt)
         hear(made[0])
-        if max_tokens > 1 and made[0] not in stop:
-            with watch(self.session.shown, max_tokens - 1, stop, hear):
-                rest = self.session.run(
-                    made,
-                    max_tokens - 1,
-                    start=len(prompt),
-                    eos=stop if len(stop) <= MOST_EOS else (),  # else the host looks for them
-                )
-            self.us_per_token = rest.microseconds / len(rest.tokens)
+        eos = stop if len(stop) <= MOST_EOS else ()  # else the host looks for them
+        spent, done = 0.0, 0
+        while len(made) < max_tokens and made[-1] not in stop:
+            count = min(AT_ONCE, max_tokens - len(made))
+            start = len(prompt) + len(made) - 1
+            with watch(self.session.shown, count, stop, hear):
+                rest = self.session.run(made[-1:], count, start=start, eos=eos)
+            spent, done = spent + rest.microseconds, done + len(rest.tokens)
+            self.us_per_token = spent / done
             made += until([int(t) for t in rest.tokens], stop)
         self.length = len(prompt) + len(made) - 1
         return made

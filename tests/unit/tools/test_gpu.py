@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from signal import Signals
+from time import perf_counter, sleep
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from amk.errors import AmkError
+from amk.frontends.hf.source import open_model
 from amk.tools.bench import parse_baselines, parse_contexts, show
+from amk.tools.devices import Machine
 from amk.tools.generate import first_difference, speed
 from tests.unit.tools.shell import refusal, run
 
@@ -56,6 +63,15 @@ class TestRefusals:
     def test_contexts(self, text: str) -> None:
         with pytest.raises(AmkError, match="--context"):
             parse_contexts(text)
+
+    def test_what_the_gpu_is_too_small_for(self) -> None:
+        model, machine = open_model("random:llama-3-8b"), Machine("sm_90a", 132, 20 * 10**9)
+        machine.check(model, "bf16", 132)
+        with pytest.raises(AmkError, match=r"has 32.1 GB of weights in fp32, the GPU has 20.0 GB"):
+            machine.check(model, "fp32", None)
+        with pytest.raises(AmkError, match="--num-sms: 133 exceeds the 132 SMs of the GPU"):
+            machine.check(model, "bf16", 133)
+        Machine("sm_90a").check(model, "fp32", 500)
 
     def test_flags(self) -> None:
         assert "--baselines: 'vllm' is unknown" in refusal(
@@ -130,6 +146,12 @@ def test_a_person_sees_no_latency_without_a_pass() -> None:
     assert "75.0 %" in text
 
 
+def used_memory() -> int:
+    """MiB of the first GPU's memory that are taken, by whatever process."""
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0])
+
+
 @pytest.mark.gpu
 class TestOnTheGpu:
     @pytest.mark.parametrize("sync", ["flags", "counters"])
@@ -153,6 +175,39 @@ class TestOnTheGpu:
             made.append(json.loads(done.stdout)["tokens"])
         assert made[0] == made[1]
         assert len(set(made[0])) > 10
+
+    def test_what_does_not_fit_is_refused_at_once(self) -> None:
+        common = ("--prompt-ids", "1", "--device", "cuda")
+        large = ("random:llama-3-70b", "--dtype", "fp32")
+        for command in (("generate", *large, *common), ("eval", *large, "--device", "cuda")):
+            assert "model 'random:llama-3-70b' has 282.2 GB of weights" in refusal("amk", *command)
+        assert "has 282.2 GB of weights in fp32" in refusal("amk", "bench", *large)
+        many = refusal("amk", "generate", TINY, *common, "--num-sms", "1000")
+        assert many.startswith("--num-sms: 1000 exceeds the")
+
+    @pytest.mark.parametrize("signal", [Signals.SIGINT, Signals.SIGTERM, Signals.SIGKILL])
+    def test_who_is_told_to_end_ends_and_leaves_the_gpu_free(self, signal: Signals) -> None:
+        command = ("generate", "random:smollm2-135m", "--prompt-ids", "1", "--device", "cuda")
+        script = [sys.executable, "-m", "amk.tools.amk", *command, "--max-tokens", "8000"]
+        alone = "PYTEST_XDIST_WORKER" not in os.environ
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        before = used_memory()
+        with subprocess.Popen(script, text=True, **pipes) as process:
+            assert process.stdout and process.stdout.read(20), process.communicate()[1]
+            if alone:
+                assert used_memory() > before
+            process.send_signal(signal)
+            began = perf_counter()
+            rest, errors = process.communicate()
+        assert perf_counter() - began < 5
+        assert len(rest.split()) < 7000
+        if signal is Signals.SIGKILL:
+            assert process.returncode == -signal
+        else:
+            assert (process.returncode, errors) == (1, "error: interrupted\n")
+        sleep(1)
+        if alone:
+            assert used_memory() <= before
 
     def test_text_is_printed(self) -> None:
         done = run(
