@@ -61,8 +61,9 @@ def hugging_face(raw: Mapping[str, object], tensors: Tensors, dtype: torch.dtype
     with torch.device(device):
         module = LIBRARY.AutoModelForCausalLM.from_config(config, dtype=dtype)
     held = {name: t.to(dtype) for name, t in tensors.items()}
-    state = module_state(held, parse_config(raw).experts, torch.cat)
-    state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
+    c = parse_config(raw)
+    state = module_state(held, c.experts, torch.cat)
+    state.setdefault(f"{c.names.head}.weight", state[c.embed_weight])
     module.load_state_dict(state, assign=True)
     module.generation_config.eos_token_id = None
     module.generation_config.pad_token_id = 0
@@ -89,7 +90,8 @@ class Reference:
     def feed(self, prompt: Sequence[int], keep: int = 1) -> F32:
         """A new sequence; logits of its last `keep` positions: [keep, vocab]."""
         ids = torch.tensor([list(prompt)], device=self.device)
-        out = self.module(ids, use_cache=True, logits_to_keep=keep)
+        past = LIBRARY.DynamicCache()  # one that a config makes forgets what a window has passed
+        out = self.module(ids, past_key_values=past, use_cache=True, logits_to_keep=keep)
         self.past, self.length = out.past_key_values, len(prompt)
         return out.logits[0].float().cpu().numpy()
 

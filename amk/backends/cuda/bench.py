@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from amk.backends.cuda.baselines import Reference, System, Timed, make_baseline
+from amk.backends.cuda.baselines import Reference, System, Tensors, Timed, make_baseline
 from amk.backends.cuda.decoder import logits_buffer
 from amk.backends.cuda.fidelity import LIMITS, Fidelity
 from amk.backends.cuda.launch import Approve, Session
 from amk.backends.cuda.predict import F64, Costs, predict, streamed_bytes, token_us
+from amk.backends.cuda.streamed import StreamedReference, room
 from amk.errors import AmkError
 from amk.frontends.hf.decoder import DecoderConfig, tensor_shapes
 from amk.frontends.hf.random_weights import RandomWeights
@@ -39,21 +40,42 @@ SIZE = {"bf16": 2, "fp32": 4}
 Progress = Callable[[str], None]
 
 
-def gpu_tensors(model: Model, dtype: str, progress: Progress) -> dict[str, torch.Tensor]:
+def gpu_tensors(model: Model, dtype: str, progress: Progress) -> Tensors:
     """All weights of `model` on the GPU, rounded to `dtype`.
 
     Random ones are drawn there, from the same distribution as the model's and a seed per tensor:
-    not the same values, but in seconds for any size.
+    not the same values, but in seconds for any size. Where the GPU has no room for them beside
+    those of a program, each is drawn anew whenever it is asked for.
     """
     tensors: dict[str, torch.Tensor] = {}
-    for name, shape in tensor_shapes(model.config).items():
+    if isinstance(model.checkpoint, RandomWeights):
+        some = DrawnTensors(model.checkpoint, dtype)
+        if not room(2 * SIZE[dtype] * model.config.parameters):
+            return some
+        for name in some:
+            progress(name)
+            tensors[name] = some[name]
+        return tensors
+    for name in tensor_shapes(model.config):
         progress(name)
-        if isinstance(model.checkpoint, RandomWeights):
-            x = drawn(model.checkpoint, name, shape)
-        else:
-            x = torch.from_numpy(model.weight(name)).cuda()
-        tensors[name] = x.to(TORCH[dtype])
+        tensors[name] = torch.from_numpy(model.weight(name)).cuda().to(TORCH[dtype])
     return tensors
+
+
+class DrawnTensors(Mapping[str, torch.Tensor]):
+    """Random weights on the GPU, each made when it is asked for and not kept."""
+
+    def __init__(self, weights: RandomWeights, dtype: str) -> None:
+        self.weights, self.dtype = weights, dtype
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return drawn(self.weights, name, self.weights.shapes[name]).to(TORCH[self.dtype])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.weights.shapes)
+
+    def __len__(self) -> int:
+        return len(self.weights.shapes)
 
 
 def drawn(weights: RandomWeights, name: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -65,7 +87,7 @@ def drawn(weights: RandomWeights, name: str, shape: tuple[int, ...]) -> torch.Te
     return x.add_(weights.mean(name))
 
 
-def for_session(tensors: dict[str, torch.Tensor]) -> Callable[[str], Any]:
+def for_session(tensors: Tensors) -> Callable[[str], Any]:
     """`tensors` as a session takes them: matrices where they are, vectors from the host."""
 
     def read(name: str) -> Any:
@@ -188,7 +210,7 @@ class Bench:
     model: Model
     dtype: str
     program: Program
-    tensors: dict[str, torch.Tensor]
+    tensors: Tensors
     session: Session
     ceiling: float
     progress: Progress
@@ -199,7 +221,9 @@ class Bench:
         """`results` of the program and `baselines` by name, a list with an entry per context."""
         config, raw = self.model.config, self.model.raw
         self.progress("reference")
-        reference = Reference(raw, self.tensors)
+        shared = self.dtype == "fp32" and config.experts is None
+        made = Reference if shared or room(4 * config.parameters) else StreamedReference
+        reference = made(raw, self.tensors)
         kernel = Megakernel(self.session, self.program)
         prompt = prompt_of(config, max(*contexts, max(PROBES) + 1))
         probed = self.probe(kernel, reference, prompt)
@@ -258,12 +282,19 @@ class Bench:
         return {"results": results, "baselines": lists}
 
     def probe(self, kernel: Megakernel, reference: Reference, prompt: Sequence[int]) -> Fidelity:
-        """Compares logits at PROBES."""
-        found = Fidelity(LIMITS[self.dtype])
+        """Compares logits at PROBES, or at all positions up to the last of them where Hugging Face
+        in bf16 is the yardstick."""
+        positions: Sequence[int] = PROBES
         last = max(PROBES) + 1
         want = reference.feed(prompt[:last], keep=last)
+        found = Fidelity(LIMITS[self.dtype])
+        if self.model.config.experts and self.dtype == "bf16":
+            positions = range(1, last)
+            theirs = StreamedReference(self.model.raw, self.tensors, torch.bfloat16)
+            native = theirs.feed(prompt[:last], keep=last)
+            found = Fidelity.routed(LIMITS[self.dtype], native, want, positions)
         at = 0
-        for position in PROBES:
+        for position in positions:
             part = prompt[at : position + 1]
             self.session.run(part, len(part), start=at)
             found.compare(position, kernel.logits(), want[position])
@@ -279,7 +310,7 @@ def prompt_of(config: DecoderConfig, length: int) -> list[int]:
 
 def write_trace(
     program: Program,
-    tensors: dict[str, torch.Tensor],
+    tensors: Tensors,
     prompt: Sequence[int],
     path: Path,
     ceiling: float,

@@ -47,8 +47,27 @@ class Fidelity:
     """The largest of the chosen tokens."""
     chosen: int = 0
     """Tokens whose regret was looked at."""
+    native: list[float] = field(default_factory=list[float])
+    """KL divergences of Hugging Face in the same type at the first positions, where it is the
+    yardstick (`routed`)."""
     complaints: list[str] = field(default_factory=list[str])
     """Other reasons not to believe the system: launches that differ, overwritten guard words."""
+
+    @classmethod
+    def routed(cls, limits: Limits, native: F32, want: F32, positions: Sequence[int]) -> Fidelity:
+        """For a mixture of experts in bf16. Rounding decides between experts that are as good as
+        equal, and moves a position's logits by an expert's share: no bound of a position exists.
+        So the mean divergence may not exceed that of Hugging Face with everything in bf16, as
+        `amk eval` has it, and no choice be worse than the worst of its choices.
+
+        native, want: its logits and those of the reference, [positions, vocab] each.
+        """
+        found = cls(limits)
+        for position in positions:
+            found.native.append(divergence(want[position], native[position]))
+            found.choose([int(native[position].argmax())], want[position : position + 1])
+        regret = max(limits.regret, found.regret)
+        return cls(Limits(math.inf, regret), native=found.native)
 
     def compare(self, position: int, got: F32, want: F32) -> None:
         """Add one position's logits: [vocab] each."""
@@ -75,6 +94,13 @@ class Fidelity:
                     f"logits at position {position} differ from the fp32 reference by {error:.1e} "
                     f"of their norm, limit {self.limits.error:.0e}"
                 )
+        if self.native:
+            mine, theirs = (float(np.mean(k[: len(self.native)])) for k in (self.kl, self.native))
+            if not mine <= theirs:
+                return (
+                    f"the mean KL divergence from the fp32 reference is {mine:.1e}, that of "
+                    f"Hugging Face in bf16 {theirs:.1e}"
+                )
         if not self.regret <= self.limits.regret:
             return (
                 f"a chosen token lies {self.regret:.2f} standard deviations below the best of the "
@@ -84,11 +110,17 @@ class Fidelity:
 
     def report(self) -> dict[str, object]:
         """For JSON."""
-        return {
+        theirs = {"hugging_face_bf16_kl": [finite(k, 10) for k in self.native]}
+        return (theirs if self.native else {}) | {
             "positions": self.positions,
             "logits_error": [finite(e, 8) for e in self.errors],
-            "logits_error_limit": self.limits.error,
+            "logits_error_limit": finite(self.limits.error, 8),
             "kl": [finite(k, 10) for k in self.kl],
+            **(
+                {"hugging_face_bf16_kl": [finite(k, 10) for k in self.native]}
+                if self.native
+                else {}
+            ),
             "largest_regret": finite(self.regret, 6),
             "regret_limit": self.limits.regret,
             "tokens_checked": self.chosen,

@@ -8,6 +8,8 @@ import torch
 
 from amk.backends.cuda.baselines import Decode, Generate, Reference, Weights, hugging_face
 from amk.backends.cuda.fidelity import relative_error
+from amk.backends.cuda.streamed import StreamedReference
+from amk.errors import AmkError
 from amk.frontends.hf.reference import reference_greedy, reference_logits
 from amk.frontends.hf.source import Model, open_model
 
@@ -38,6 +40,26 @@ def test_the_reference_follows_a_prompt_and_forgets_what_followed(
         got = reference.follow([9, 8, 7])
         want = reference_logits(model, [*PROMPT, 9, 8, 7])[-3:]
         assert max(relative_error(a, b) for a, b in zip(got, want, strict=True)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny", "tiny-mixtral", "tiny-qwen3-moe", "tiny-gpt-oss", "pythia-160m"]
+)
+def test_a_streamed_reference_is_the_same(name: str) -> None:
+    model = open_model(f"random:{name}")
+    tensors = {n: torch.from_numpy(model.weight(n)).bfloat16() for n in model.tensors}
+    both = [made(model.raw, tensors) for made in (Reference, StreamedReference)]
+    for keep in (1, 3):
+        want, got = (reference.feed(PROMPT, keep) for reference in both)
+        assert want.shape == got.shape and relative_error(got, want) < 1e-5
+    for _ in range(2):
+        want, got = (reference.follow([9, 8, 7]) for reference in both)
+        assert want.shape == got.shape and relative_error(got, want) < 1e-5
+    rough = StreamedReference(model.raw, tensors, torch.bfloat16).feed(PROMPT, 3)
+    assert 1e-4 < relative_error(rough, both[0].feed(PROMPT, 3)) < 0.1
+    assert all(p.is_meta for p in both[1].module.get_submodule(model.config.at(0)).parameters())
+    with pytest.raises(AmkError, match="^--baselines: the GPU has too little memory"):
+        both[1].rows(0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
