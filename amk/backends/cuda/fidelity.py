@@ -111,7 +111,8 @@ class Fidelity:
     def report(self) -> dict[str, object]:
         """For JSON."""
         theirs = {"hugging_face_bf16_kl": [finite(k, 10) for k in self.native]}
-        return (theirs if self.native else {}) | {
+        return {
+            **(theirs if self.native else {}),
             "positions": self.positions,
             "logits_error": [finite(e, 8) for e in self.errors],
             "logits_error_limit": finite(self.limits.error, 8),

@@ -72,19 +72,18 @@ class TestVerdict:
     def test_experts_are_measured_by_hugging_face_in_bf16(self) -> None:
         """One position that a routing moved is no failure; a mean beyond theirs is."""
         rng = np.random.default_rng(3)
-        want = rng.standard_normal((120, 50)).astype(np.float32)
-        native = want + np.float32(0.01) * rng.standard_normal(want.shape).astype(np.float32)
-        native[7] += rng.standard_normal(50).astype(np.float32)
+        want, noise, routed = rng.standard_normal((3, 120, 50), np.float32)
+        moves = np.float32(0.01) * noise
+        moves[7] = routed[7]
         positions = range(1, 120)
-        for scale, passes in ((1.0, True), (1.5, False)):
-            found = Fidelity.routed(LIMITS["bf16"], native, want, positions)
+        for scale, passes in ((0.9, True), (1.4, False)):
+            found = Fidelity.routed(LIMITS["bf16"], want + moves, want, positions)
             for i in positions:
-                moved = native[(i * 7) % 119 + 1] - want[(i * 7) % 119 + 1]
-                found.compare(i, want[i] + np.float32(0.9 * scale) * moved, want[i])
+                found.compare(i, want[i] + np.float32(scale) * moves[i], want[i])
             assert (found.failure() is None) is passes, found.failure()
             assert max(found.errors) > LIMITS["bf16"].error
             assert json.dumps(found.report(), allow_nan=False)
-        assert "that of Hugging Face in bf16" in str(found.failure())
+            assert passes or "that of Hugging Face in bf16" in str(found.failure())
 
     def test_complaints_fail(self) -> None:
         found = passing()
