@@ -30,7 +30,7 @@ import json
 import os
 import re
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
 from importlib import import_module
 from multiprocessing import get_context
@@ -57,6 +57,9 @@ from tests.unit.frontends import against
 
 WORKERS = min(15, os.cpu_count() or 1)
 EXPECTED = "expected.npz"
+MOST_STUCK = 4
+"""Programs that the watchdog has ended: so many, and no further one is begun."""
+
 LIMIT = 1e-4
 """Largest error in fp32."""
 
@@ -139,11 +142,14 @@ def measure(folder: str, dtype: str) -> dict[str, Any]:
     except AmkError as refusal:
         return about | {"refused": str(refusal)}
     with session:
-        for pos, token in enumerate(ids):
-            session.run([token], 1, start=pos)
-            rows.append(session.read(name)[: model.config.vocab])
-        steps = len(ids) + against.TOKENS - 1
-        tokens = [int(t) for t in session.run(ids, steps).tokens][len(ids) - 1 :]
+        try:
+            for pos, token in enumerate(ids):
+                session.run([token], 1, start=pos)
+                rows.append(session.read(name)[: model.config.vocab])
+            steps = len(ids) + against.TOKENS - 1
+            tokens = [int(t) for t in session.run(ids, steps).tokens][len(ids) - 1 :]
+        except AmkError as stuck:
+            return about | {"stuck": str(stuck), "pass": False}
         broken = len(session.guards())
     interpreted = VmInterpreter(program, model.weight).logits(ids)
     error, own, native = (
@@ -180,8 +186,14 @@ def main() -> None:
         return
     made = [p.parent for f in families for p in sorted(Path(folder).glob(f"{f}-*/{EXPECTED}"))]
     places = [(str(path), dtype) for path in made for dtype in ("fp32", "bf16")]
+    results: list[dict[str, Any]] = []
     with pool:
-        results = list(pool.map(measure, *zip(*places, strict=True)))
+        for job in as_completed([pool.submit(measure, *place) for place in places]):
+            if not job.cancelled():
+                results.append(job.result())
+            if sum("stuck" in r for r in results) == MOST_STUCK:
+                pool.shutdown(wait=False, cancel_futures=True)
+    results.sort(key=lambda r: (r["family"], r["case"], r["dtype"]))
     ran = [r for r in results if "pass" in r]
     missing = [f for f in families if f not in {r["family"] for r in ran}]
     record = {
