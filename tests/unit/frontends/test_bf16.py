@@ -22,7 +22,7 @@ up to 0.4 %, and there are a dozen in each of four layers."""
 ALL_EXPERTS = {"num_experts_per_tok": 4}
 SOFTER = {
     "granite": {"attention_multiplier": 0.25},
-    **dict.fromkeys(("mixtral", "olmoe", "qwen3_moe"), ALL_EXPERTS),
+    **dict.fromkeys(("gpt_oss", "mixtral", "olmoe", "qwen3_moe"), ALL_EXPERTS),
 }
 """Where rounding would choose between rows or experts of almost equal scores: Granite's default
 factor of 1, and routers."""
