@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 STATES = 60_000
 """States that are visited before a machine counts as too large to be explored."""
-STEPS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +33,14 @@ class Team:
     """Slots of a row block; a multiple of the consumers or not."""
     numbers: int = 0
     """Different numbers of row blocks, 0 for as many as there are blocks."""
-    readers: bool = True
-    """Consumers tell when they have read x."""
+    sides: int = 2
+    """Stages that gemvs take in turn where slices are no multiple of the consumers."""
+    together: bool = True
+    """There, consumers meet when they have read x."""
+    norm: bool = True
+    """There, finishers scale by the squares of x."""
+    settles: bool = True
+    """There, they await finishers before they leave the sums of squares of x again."""
     meets: bool = True
     """Consumers meet before they use the stage in another way."""
     joins: bool = True
@@ -71,11 +76,11 @@ FREE: tuple[int, int] = (0, 1)
 
 
 class Machine:
-    """Queue of a step: a whole instruction that touches rows of finishers, a split gemv of `blocks`
-    row blocks, attention over `chunks` chunks, a split gemv again and its rows again."""
+    """Queue of a step: a whole instruction that touches rows of finishers, `gemvs` split gemvs of
+    `blocks` row blocks, behind them attention over `chunks` chunks, and their rows again."""
 
-    def __init__(self, t: Team, blocks: int, chunks: int):
-        self.t, self.blocks, self.chunks = t, blocks, chunks
+    def __init__(self, t: Team, blocks: int, chunks: int, gemvs: int = 2, steps: int = 2):
+        self.t, self.blocks, self.chunks, self.gemvs, self.steps = t, blocks, chunks, gemvs, steps
         self.roles = [*(self.consumer(w) for w in range(t.consumers))]
         self.roles += [self.finisher(f) for f in range(t.finishers)]
         # How far a role has come in each thing that others look at, after so many acts.
@@ -89,28 +94,35 @@ class Machine:
 
     def consumer(self, w: int) -> list[Act]:
         t, acts, block, buffer, slot, apart = self.t, list[Act](), 1, 0, 0, False
-        for step in range(STEPS):
+        for step in range(self.steps):
             acts.append(Act("step"))
             if t.joins:
                 acts.append(Act("join", block))
             acts.append(Act("rows", block))
             acts.append(Act("meet"))
-            for half in range(2):
-                apart = True
-                gemv = 2 * step + half
-                acts.append(Act("stage", gemv))
+            for half in range(self.gemvs):
+                rotating = t.slices % t.consumers
+                apart = not rotating
+                gemv = self.gemvs * step + half
+                if not rotating:
+                    acts.append(Act("stage", gemv))
                 acts.append(Act("read", gemv, block))
+                if rotating:
+                    if t.settles and gemv >= t.sides:
+                        acts.append(Act("join", 1 + (gemv - t.sides + 1) * self.blocks))
+                    acts.append(Act("spread", gemv))
+                    if t.together:
+                        acts.append(Act("meet"))
                 for i in range(self.blocks * t.slices):
                     if (slot + i) % t.consumers != w:
                         continue
-                    rotating = t.slices % t.consumers
                     part = i % t.slices if rotating else w
                     if rotating or i % t.slices // t.consumers == t.slices // t.consumers - 1:
                         acts.append(Act("fill", block + i // t.slices, part))
-                acts.append(Act("unstage", gemv))
+                acts.append(Act("multiplied" if rotating else "unstage", gemv))
                 block += self.blocks
                 slot += self.blocks * t.slices
-                if half == 0:
+                if half == self.gemvs - 1:
                     if apart and t.meets:
                         acts.append(Act("meet"))
                         apart = False
@@ -131,19 +143,19 @@ class Machine:
 
     def finisher(self, f: int) -> list[Act]:
         t, acts, block, buffer = self.t, list[Act](), 1, 0
-        for step in range(STEPS):
+        for step in range(self.steps):
             acts.append(Act("step"))
-            for half in range(2):
-                gemv = 2 * step + half
-                if t.slices % t.consumers and t.readers:
-                    acts.append(Act("await", gemv))
+            for half in range(self.gemvs):
+                gemv = self.gemvs * step + half
+                if t.slices % t.consumers and t.norm and f < self.blocks:
+                    acts.append(Act("scale", gemv))
                 for b in range(f, self.blocks, t.finishers):
                     acts.append(Act("reach", block + b))
                     acts += [Act("take", block + b, part) for part in range(self.parts())]
                     acts.append(Act("publish", gemv, block + b))
                 block += self.blocks
                 acts.append(Act("reach", block))
-                if half == 0 and f == t.finishers - 1:
+                if half == self.gemvs - 1 and f == t.finishers - 1:
                     if t.ticket:
                         acts.append(Act("go", t.turn + step + 1))
                     for _ in range(self.chunks):
@@ -198,8 +210,8 @@ class Machine:
                 return act.a - self.reached(at) < t.lead
             case "take":
                 return self.number(held[self.entry(act.a, act.b)][0]) == self.number(act.a)
-            case "await":
-                return all(self.done(at, w, "read") > act.a for w in self.consumers())
+            case "scale":
+                return all(self.done(at, w, "spread") > act.a for w in self.consumers())
             case "join":
                 return self.reached(at) >= act.a
             case "go":
@@ -242,6 +254,13 @@ class Machine:
             case "take":
                 if held[self.entry(act.a, act.b)][0] != act.a:
                     return f"a finisher takes the sums of another block for those of {act.a}"
+            case "spread":
+                before = act.a - t.sides  # the gemv that had this stage, and its squares, last
+                if any(self.done(at, w, "multiplied") <= before for w in self.consumers()):
+                    return f"x of gemv {act.a} overwrites that of gemv {before}, which is in use"
+                finishers = range(t.consumers, min(len(at), t.consumers + self.blocks))
+                if t.norm and any(self.done(at, f, "scale") <= before for f in finishers):
+                    return f"squares of gemv {act.a} overwrite those of gemv {before}, which wait"
             case "publish":
                 if any(self.done(at, w, "read") <= act.a for w in self.consumers()):
                     return f"block {act.b} is published before all consumers have read x"
@@ -292,7 +311,7 @@ class Machine:
                 if problem := self.fault(at, held, r):
                     return problem
             # An act that no other role looks at may as well come first.
-            alone = [r for r in free if self.roles[r][at[r]].what in ("await", "join", "go")]
+            alone = [r for r in free if self.roles[r][at[r]].what in ("join", "go")]
             for r in alone[:1] or free:
                 act = self.roles[r][at[r]]
                 move = ((*at[:r], at[r] + 1, *at[r + 1 :]), self.moved(held, act))

@@ -49,10 +49,14 @@ def team_fault(finishers: int, depth: int, lead: int, buffers: int) -> str | Non
     depth = min(depth, ENOUGH)
     for slices in (1, 2, 3):
         team = Team(2, min(finishers, ENOUGH), depth, ahead, min(buffers, ENOUGH), slices)
-        fault = Machine(team, depth + 1, min(buffers, ENOUGH) + 1).search()
-        assert fault != "too large"
-        if fault:
-            return fault
+        for machine in (
+            Machine(team, depth + 1, min(buffers, ENOUGH) + 1),
+            Machine(team, blocks=1, chunks=1, gemvs=3, steps=1),
+        ):
+            fault = machine.search()
+            assert fault != "too large"
+            if fault:
+                return fault
     return None
 
 

@@ -135,6 +135,19 @@ def test_tokens_equal_the_interpreters(sync: str) -> None:
         assert session.generate(IDS[:5], 20) == want
 
 
+@pytest.mark.parametrize("turn", [(1 << 15) - 3, 1 << 15, 3 << 14, (1 << 16) - 3])
+def test_tokens_stay_the_same_behind_many_steps(turn: int) -> None:
+    """A launch may begin at any number of the step: in flagged words, epochs alone have it."""
+    t = replace(SHAPES["head of 128"], dtype="bf16", rows=64)
+    with proved(fused(t), rounded(t)) as session:
+        want = session.run(IDS, 60).tokens.tolist()
+        logits = session.read("logits").tobytes()
+        session.turn = turn
+        for _ in range(5):
+            assert session.run(IDS, 60).tokens.tolist() == want
+            assert session.read("logits").tobytes() == logits
+
+
 @pytest.mark.parametrize("sync", ["flagged", "counters"])
 @pytest.mark.parametrize("sampling", [False, True])
 def test_a_prompt_in_one_launch_changes_no_bit(sync: str, sampling: bool) -> None:

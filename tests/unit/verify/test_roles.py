@@ -35,6 +35,7 @@ def test_every_execution_of_a_right_team_ends_well(slices: int, finishers: int) 
     team = replace(TEAM, slices=slices, finishers=finishers)
     assert Machine(team, blocks=3, chunks=3).search() is None
     assert Machine(replace(team, depth=3, lead=1, buffers=1), blocks=3, chunks=2).search() is None
+    assert Machine(replace(team, depth=4, lead=4), 1, chunks=1, gemvs=3, steps=1).search() is None
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,9 @@ def test_every_execution_of_a_right_team_ends_well(slices: int, finishers: int) 
         ({"lead": 3}, "overwrites the sums of block"),
         ({"lead": 0}, "wait for each other"),
         ({"reached": 0, "slices": 1}, "wait for each other"),
-        ({"readers": False, "slices": 1, "depth": 1, "lead": 1}, "before all consumers have read"),
+        ({"together": False, "slices": 1, "norm": False}, "before all consumers have read"),
+        ({"sides": 1, "slices": 1}, "which is in use"),
+        ({"settles": False, "slices": 1, "lead": 4, "depth": 4}, "which wait"),
         ({"meets": False}, "a stage that is in use"),
         ({"ticket": False}, "a stage that is in use"),
         ({"joins": False}, "a finisher has not left yet"),
@@ -51,7 +54,8 @@ def test_every_execution_of_a_right_team_ends_well(slices: int, finishers: int) 
     ],
 )
 def test_a_team_that_lacks_something_goes_wrong(lacks: dict[str, int], fault: str) -> None:
-    assert fault in (Machine(replace(TEAM, **lacks), blocks=3, chunks=2).search() or "")
+    sizes = {"blocks": 1 if "settles" in lacks else 3, "gemvs": 3}
+    assert fault in (Machine(replace(TEAM, **lacks), chunks=2, **sizes).search() or "")
 
 
 @pytest.mark.parametrize("turn", range(8))
