@@ -112,7 +112,8 @@ def balanced_shares(p: TaskProgram, sms: int) -> dict[str, Shares]:
     attention get fewer of them, because the first thing that follows attention is one of these
     families. Every other family evens out what the families before it left uneven, but no SM gets
     more than one tile beyond its fair share of a family, and none where the family is brief or its
-    tiles are large: a phase lasts as long as its slowest SM.
+    tiles are large: a phase lasts as long as its slowest SM. Of brief families too, SMs that
+    complete attention get only what no other SM has room for: they had better be waiting for q.
     """
     late = late_sms(p, sms)
     leader = local_groups(p)
@@ -125,7 +126,7 @@ def balanced_shares(p: TaskProgram, sms: int) -> dict[str, Shares]:
         if grouped:
             share = out[first]
         elif alone and weight > 0:
-            share = _fill(done, kernel.grid, weight)
+            share = _fill(done, kernel.grid, weight, late)
         else:
             share = even_shares(kernel.grid, sms) if alone else spread(kernel.grid, late)
         out[name] = share
@@ -133,11 +134,15 @@ def balanced_shares(p: TaskProgram, sms: int) -> dict[str, Shares]:
     return out
 
 
-def _fill(done: npt.NDArray[np.float64], grid: int, weight: float) -> Shares:
+def _fill(
+    done: npt.NDArray[np.float64], grid: int, weight: float, late: npt.NDArray[np.bool_]
+) -> Shares:
     """Shares of `grid` tiles that bring `done` bytes closest to equal."""
     sms = len(done)
-    fair = grid * weight / sms
-    most = -(-grid // sms) + (grid >= sms and fair >= BRIEF and weight <= LARGE)
+    brief = grid * weight < BRIEF * sms
+    most = np.full(sms, -(-grid // sms) + (grid >= sms and not brief and weight <= LARGE))
+    if brief:
+        most[late] = np.diff(spread(grid, late))[late]
     counts = np.zeros(sms, dtype=np.int64)
     # Water level by bisection: the level at which just fewer than all tiles are handed out, then
     # one by one.

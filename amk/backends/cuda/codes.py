@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from amk.backends.cuda.layout import ALIGN, Layout, weight
+from amk.backends.cuda.layout import ALIGN, SPREAD, Layout, weight
 from amk.errors import AmkError
 from amk.ir.kernels import (
     ACTIVATIONS,
@@ -82,6 +82,8 @@ class Code:
     """Bytes of the stage (shared memory between warps) that it needs."""
     private: int = 0
     """Bytes of the stage that each warp has for itself."""
+    together: int = 0
+    """Bytes of each of the two stages of gemvs whose columns rotate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class Coder:
             raise AmkError(f"operand {ref} starts within a word of two elements")
         if b.uses >= MAX_USES:
             raise AmkError(f"buffer @{b.name} has {b.uses} uses, more than {MAX_USES - 1}")
-        return [at // 8 + ref.offset // b.word, b.uses << 16 | (ref.use + 1)]
+        return [at // (8 * SPREAD) + ref.offset // b.word, b.uses << 16 | (ref.use + 1)]
 
     def table(self, name: str | None) -> int:
         return self.layout.fixed.regions[name].at // 16 if name else 0
@@ -292,10 +294,11 @@ class Coder:
         stage = slices * ring.columns * size
         if k.res_in and self.buffer(k.res_in).space != "local":
             stage += self.stage_rows(name, k)
-        mine = 0
-        if private:
-            mine = stage + 4 * slices if rotating else stage // ring.consumers
-        return Code("Gemv", constants, types, 0 if private else stage, mine), record
+        if not private:
+            return Code("Gemv", constants, types, stage), record
+        if rotating:
+            return Code("Gemv", constants, types, 0, together=stage), record
+        return Code("Gemv", constants, types, 0, private=stage // ring.consumers), record
 
     def _attention(self, name: str, k: Attention) -> tuple[Code, list[int]]:
         cache = self.program.caches[k.cache]

@@ -20,7 +20,7 @@ from amk.backends.cuda.codes import (
     Ending,
     boolean,
 )
-from amk.backends.cuda.layout import ALIGN, Layout, align, gemvs, plan
+from amk.backends.cuda.layout import ALIGN, SECTOR, SPREAD, Layout, align, gemvs, plan
 from amk.backends.cuda.target import Target
 from amk.errors import AmkError
 from amk.ir.kernels import Argmax, Sample
@@ -181,7 +181,8 @@ def _shared(
     shared.add("ZERO_AT", 0)
     shared.add("PARTS", layout.roles.entries * ENTRY_BYTES)
     shared.add("PRIVATE_PARTS", ring.depth * layout.roles.most_parts * ENTRY_BYTES)
-    shared.add("READERS", 4 * ring.consumers)
+    squares = any(c.together and dict(c.constants)["bool NORM"] == "true" for c in codes)
+    shared.add("SQUARES", 2 * 32 * ring.consumers * 8 * squares)
     shared.add("PROGRESS", 4 * ring.finishers)
     shared.add("BEST", 8 * candidates)
     shared.add("STOP", 8)
@@ -190,6 +191,8 @@ def _shared(
     end = shared.add("ZERO_END", 0)
     private = align(max(c.private for c in codes), 16)
     shared.add("STAGE", max(ring.consumers * private, *(c.stage for c in codes)), 128)
+    together = align(max(c.together for c in codes), 16)
+    shared.add("TOGETHER", 2 * together)
     shared.add("BARRIERS", 16 * (ring.slots // ring.group))
     shared.add("KV_BARRIERS", 16 * ring.kv_buffers)
     shared.add("TURNS_AT", 8 * ring.consumers)
@@ -201,6 +204,7 @@ def _shared(
     shared.add("QUEUE_AT", 16 * instructions)
     shared.add("RECORDS", 128 * (ring.consumers + 1 + ring.finishers), 128)
     shared.places["PRIVATE_BYTES"] = private
+    shared.places["TOGETHER_BYTES"] = together
     shared.places["ZEROED"] = end - shared.places["ZERO_AT"]
     return shared
 
@@ -247,6 +251,7 @@ def _constants(
         "LEAD": ring.lead,
         "TICKET_BITS": TICKET_BITS,
         "TABLE_ALIGN": ALIGN,
+        "SECTOR_STEP": SECTOR * SPREAD,
         "KV_BUFFERS": ring.kv_buffers,
         "KV_BYTES": ring.kv_bytes,
         "KV_STAGE": shared.places["STAGE"],

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from amk.backends.cuda.driver import CudaError, bindings, check, pycuda
 from amk.backends.cuda.emit import Emitted, chooses, emit
-from amk.backends.cuda.layout import Layout, max_rows
+from amk.backends.cuda.layout import SECTOR, SPREAD, Layout, max_rows
 from amk.backends.cuda.nvcc import compile_cubin
 from amk.backends.cuda.pack import (
     Weights,
@@ -389,7 +389,8 @@ class Session:
             return f"the token of step {where}"
         for name, region in self.layout.words.regions.items():
             if region.at <= where * 8 < region.at + region.size:
-                return f"the epoch of word {where - region.at // 8} of @{name}"
+                sector, word = divmod(where * 8 - region.at, SECTOR * SPREAD)
+                return f"the epoch of word {sector * (SECTOR // 8) + word // 8} of @{name}"
         return f"word {where}"
 
     def generate(
@@ -425,6 +426,7 @@ class Session:
         with self._current():
             self.driver.memcpy_dtoh(raw, int(self.words) + region.at)
         if b.space == "flagged":
+            raw = raw.reshape(-1, SECTOR * SPREAD)[:, :SECTOR].reshape(-1)
             raw = np.ascontiguousarray(
                 (raw.view(np.uint64) & np.uint64(0xFFFFFFFF)).astype(np.uint32)
             )

@@ -35,6 +35,11 @@ GUARD = 0x5AFEC0DE
 """What the words between buffers hold; a launch must leave them alone."""
 
 
+SECTOR, SPREAD = 32, 4
+"""Bytes of a sector of L2, and the lines that a line of flagged words takes: each of its sectors
+has one for itself. All SMs poll the same words, and a line serves one sector at a time."""
+
+
 def align(n: int, to: int = ALIGN) -> int:
     return ceil_div(n, to) * to
 
@@ -185,7 +190,7 @@ def plan(program: Program) -> Layout:
     local: list[str] = []
     for b in program.buffers.values():
         if b.space == "flagged":
-            words.add(b.name, ceil_div(b.length, b.word) * 8)
+            words.add(b.name, align(ceil_div(b.length, b.word) * 8, SECTOR) * SPREAD)
         elif b.space == "plain":
             words.add(b.name, b.length * DTYPES[b.dtype])
         else:

@@ -289,7 +289,7 @@ struct Attention {
     ulonglong2 w[NQ + NEW];
     auto is_key = [&](int i) { return (i - NQ) * 32 + lane < HD / 4; };
     auto element = [&](int i) { return ((i - NQ) * 32 + lane) % (HD / 4) * 4; };
-    poll(c, w,
+    poll<true>(c, w,
          [&](int i) -> const u64* {
            if (i < NQ) return quad < G ? words_at(q, (g * G + quad) * HD + i / 2 * 32 + q4 * 8 + i % 2 * 4) : nullptr;
            return !fresh ? nullptr : is_key(i) ? words_at(kn, g * HD + element(i)) : words_at(vn, g * HD + element(i));

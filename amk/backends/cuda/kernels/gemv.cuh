@@ -28,7 +28,7 @@ struct GemvRun {
   u32 out, out_use, in, in_use, res, res_use;
   const unsigned char* bias;
   const float* residual;  // of its rows, unless they lie in local memory
-  float bias_next;  // of this lane's row in the next block that the warp finishes
+  float bias_next[2];  // of this lane's rows in the next block that the warp finishes
   float scale;      // of the norm; 0: not known yet
   u64 best;         // best candidate of the tile so far
   int best_tile;
@@ -43,52 +43,119 @@ __device__ __forceinline__ void flush(GemvRun& g) {
   g.best = 0;
 }
 
-/// Epilogue E of the block that starts at `row`: y is the sum of row + lane % 8.
+/// Where ending E writes and reads.
 template <class E>
-__device__ __forceinline__ void finish(const Cta& c, GemvRun& g, int row, float y) {
-  const int r = row + (c.lane & 7);
-  const bool valid = c.lane < 8 && r < g.row1;
-  const View<typename E::Out> out = view<typename E::Out>(c, g.out, g.out_use);
-  if constexpr (E::BIAS) y += g.bias_next;
-  if constexpr (E::SCALE != 1.f) y *= E::SCALE;
+struct Places {
+  View<typename E::Out> out;
+  View<typename E::In> in;
+  View<typename E::Res> res;
+};
+
+template <class E>
+__device__ __forceinline__ Places<E> places(const Cta& c, const GemvRun& g) {
+  Places<E> p;
+  p.out = view<typename E::Out>(c, g.out, g.out_use);
+  if constexpr (E::EPILOGUE == RESIDUAL) {
+    p.in = view<typename E::In>(c, g.in, g.in_use);
+    if constexpr (E::RES_OUT) p.res = view<typename E::Res>(c, g.res, g.res_use);
+  }
+  return p;
+}
+
+/// What the first four lanes need of a block before they have its sums: lane l has rows r = row + 2 l and r + 1.
+template <class E>
+struct Rows {
+  int r;
+  bool valid, two;
+  float2 rotation;
+  u64* word;  // of the result, where a word holds two of its elements
+};
+
+template <class E>
+__device__ __forceinline__ Rows<E> rows_of(const Cta& c, const GemvRun& g, const Places<E>& p, int row) {
+  Rows<E> x;
+  x.r = here(row + 2 * (c.lane & 3));
+  x.valid = c.lane < 4 && x.r < g.row1, x.two = x.r + 1 < g.row1;
+  x.rotation = make_float2(1.f, 0.f);
+  if constexpr (E::EPILOGUE == ROPE) {
+    const u32 at = (u32)x.r % E::HEAD_DIM;
+    if (x.r < E::ROTATED && (E::ROTARY == E::HEAD_DIM || at < E::ROTARY))
+      x.rotation = reinterpret_cast<const float2*>(smem + ROPES + E::ROPE_AT)[at >> 1];
+  }
+  if constexpr (E::Out::SPACE == FLAGGED && E::Out::HALF)
+    x.word = static_cast<u64*>(here(word_at(p.out, (E::EPILOGUE == GATED ? x.r >> 1 : x.r) / 2)));
+  return x;
+}
+
+/// What ending E adds to the rows.
+template <class E>
+__device__ __forceinline__ float2 residual(const Cta& c, const GemvRun& g, const Places<E>& p, const Rows<E>& x) {
+  float2 y = make_float2(0.f, 0.f);
+  if constexpr (E::EPILOGUE == RESIDUAL) {
+    auto at = [&](int r) { return E::In::SPACE == LOCAL ? fetch_one(c, p.in, r) : g.residual[r - g.row0]; };
+    if (x.valid) y.x = at(x.r);
+    if (x.valid && x.two) y.y = at(x.r + 1);
+  }
+  return y;
+}
+
+/// Writes two neighboring results.
+template <class E>
+__device__ __forceinline__ void put_rows(const Places<E>& p, const Rows<E>& x, float a, float b) {
+  if constexpr (E::Out::SPACE == FLAGGED && E::Out::HALF)
+    store_word(x.word, pack(a, x.two ? b : 0.f), p.out.epoch);
+  else
+    put_two(p.out, x.r, a, b, x.two);
+}
+
+/// Epilogue E of the block that starts at `row`, whose sums are y.
+template <class E>
+__device__ __forceinline__ void finish(const Cta& c, GemvRun& g, const Places<E>& p, const Rows<E>& x, int row, float (&y)[2],
+                                       float2 in) {
+#pragma unroll
+  for (int j = 0; j < 2; j++) {
+    if constexpr (E::BIAS) y[j] += g.bias_next[j];
+    if constexpr (E::SCALE != 1.f) y[j] *= E::SCALE;
+  }
   if constexpr (E::EPILOGUE == NONE) {
-    put_rows<1>(c, out, r, y, valid);
+    if (x.valid) put_rows(p, x, y[0], y[1]);
   } else if constexpr (E::EPILOGUE == ROPE) {
-    const float z = __shfl_xor_sync(ALL, y, 1);
-    const u32 at = (u32)r % E::HEAD_DIM;
-    if (r < E::ROTATED && (E::ROTARY == E::HEAD_DIM || at < E::ROTARY)) {
-      const float2 cs = reinterpret_cast<const float2*>(smem + ROPES + E::ROPE_AT)[at >> 1];
-      y = r & 1 ? y * cs.x + z * cs.y : y * cs.x - z * cs.y;
-    }
-    put_rows<1>(c, out, r, y, valid);
+    const float2 cs = x.rotation;
+    if (x.valid) put_rows(p, x, y[0] * cs.x - y[1] * cs.y, y[1] * cs.x + y[0] * cs.y);
   } else if constexpr (E::EPILOGUE == ACTIVATION) {
-    put_rows<1>(c, out, r, activate<E::KIND>(y), valid);
+    if (x.valid) put_rows(p, x, activate<E::KIND>(y[0]), activate<E::KIND>(y[1]));
   } else if constexpr (E::EPILOGUE == GATED) {
-    const float up = __shfl_xor_sync(ALL, y, 1);
-    y = activate<E::KIND>(y) * up;
-    put_rows<2>(c, out, r >> 1, y, valid && !(r & 1));
-  } else if constexpr (E::EPILOGUE == RESIDUAL) {
-    if (valid) {
-      if constexpr (E::In::SPACE == LOCAL)
-        y += fetch_one(c, view<typename E::In>(c, g.in, g.in_use), r);
-      else
-        y += g.residual[r - g.row0];
-      if constexpr (E::RES_OUT) put_one(view<typename E::Res>(c, g.res, g.res_use), r, y);
+    const float z = activate<E::KIND>(y[0]) * y[1];
+    if constexpr (E::Out::SPACE == FLAGGED && E::Out::HALF) {
+      const float next = __shfl_down_sync(ALL, z, 1);
+      if (x.valid && !(x.r & 2)) store_word(x.word, pack(z, x.r + 2 < g.row1 ? next : 0.f), p.out.epoch);
+    } else if (x.valid) {
+      put_one(p.out, x.r >> 1, z);
     }
-    put_rows<1>(c, out, r, y, valid);
+  } else if constexpr (E::EPILOGUE == RESIDUAL) {
+    y[0] += in.x, y[1] += in.y;
+    if (x.valid) {
+      put_rows(p, x, y[0], y[1]);
+      if constexpr (E::RES_OUT) {
+        put_one(p.res, x.r, y[0]);
+        if (x.two) put_one(p.res, x.r + 1, y[1]);
+      }
+    }
   } else {
-    if constexpr (E::SOFTCAP != 0.f) y = capped(y, E::SOFTCAP);
-    put_rows<1>(c, out, r, y, valid);
+    if constexpr (E::SOFTCAP != 0.f) y[0] = capped(y[0], E::SOFTCAP), y[1] = capped(y[1], E::SOFTCAP);
+    if (x.valid) put_rows(p, x, y[0], y[1]);
+    const u64 k0 = rank(y[0], x.r), k1 = rank(y[1], x.r + 1);
     if constexpr (E::WHOLE_BLOCKS) {  // a block lies in one tile: keep its best until the tile ends
       const int t = (row - g.row0) / g.tile;
       if (t != g.best_tile) {
         flush(g);
         g.best_tile = t;
       }
-      const u64 k = rank(y, r);
-      if (valid && k > g.best) g.best = k;
-    } else if (valid) {
-      atomicMax(tile_best() + (r - g.row0) / g.tile, rank(y, r));
+      if (x.valid && k0 > g.best) g.best = k0;
+      if (x.valid && x.two && k1 > g.best) g.best = k1;
+    } else if (x.valid) {
+      atomicMax(tile_best() + (x.r - g.row0) / g.tile, k0);
+      if (x.two) atomicMax(tile_best() + (x.r + 1 - g.row0) / g.tile, k1);
     }
   }
 }
@@ -102,61 +169,57 @@ struct Gemv {
   static constexpr int UNITS = SLOT_COLUMNS / UNIT;        // units of a slice
   static constexpr int SLICE_BYTES = SLOT_COLUMNS * (int)sizeof(W);
   static constexpr bool ROTATING = P::PRIVATE && P::SLICES % WARPS != 0;
-  static constexpr int BRIEF = P::SLICES > 1 ? 2 : 1;  // slots of a warp in a brief gemv, at most
   static constexpr int PARTS_OF_BLOCK = P::PRIVATE && !ROTATING ? WARPS : P::SLICES;
   static constexpr int TURNS = P::PRIVATE && !ROTATING ? P::SLICES / WARPS : 1;  // slots of one block that a warp takes
 
   static __device__ __forceinline__ void load_bias(const Cta& c, GemvRun& g, int row) {
     if constexpr (P::BIAS) {
-      const int r = row + (c.lane & 7);
-      g.bias_next = 0.f;
-      if (g.bias && r < g.row1) g.bias_next = (float)reinterpret_cast<const typename P::Bias*>(g.bias)[r];
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        const int r = row + 2 * (c.lane & 3) + j;
+        g.bias_next[j] = 0.f;
+        if (g.bias && r < g.row1) g.bias_next[j] = (float)reinterpret_cast<const typename P::Bias*>(g.bias)[r];
+      }
     }
   }
 
-  /// Adds up the block's entries, in order, and finishes it.
-  template <class Entry>
-  static __device__ __forceinline__ void collect(Cta& c, GemvRun& g, int row, Entry entry, u32 tag) {
-    // lane l adds up word l % 8 of entries l / 8, l / 8 + 4, ...; of the sums of squares it has entries l, l + 32, ...
-    constexpr bool SQUARES = P::NORM && P::PRIVATE;
-    constexpr int BATCH = PARTS_OF_BLOCK <= 4 ? 1 : 2, ROUNDS = ceil_div(PARTS_OF_BLOCK, 4 * BATCH);
-    constexpr int WIDTH = PARTS_OF_BLOCK <= 8 ? 8 : 32;  // fewer shuffles on the way of a hop
-    const bool scaled = !SQUARES || g.scale != 0.f;
-    auto part = [&](int i) { return min(i, PARTS_OF_BLOCK - 1); };
-    float y = 0.f, z = 0.f;
-#pragma unroll 1
-    for (int r = 0; r < ROUNDS; r++) {
-      constexpr int SQUARE = SQUARES && ROUNDS == 1 ? 1 : 0;  // the last word of the batch
-      float v[BATCH + SQUARE];
-      auto index = [&](int i) { return i < BATCH ? (r * BATCH + i) * 4 + (c.lane >> 3) : c.lane % WIDTH; };
-      entry_get(
-          v, [&](int i) { return entry(part(index(i))) + (i < BATCH ? (c.lane & 7) * 8 : 64); },
-          [&](int i) { return index(i) < PARTS_OF_BLOCK && (i < BATCH || !scaled); }, tag);
+  /// By a finisher of a rotating gemv: the norm's scale, from what every consumer thread has left beside the stage.
+  static __device__ __forceinline__ float scale_together(const Cta& c, int side, u32 tag) {
+    constexpr int WORDS = P::SLICES * UNITS < THREADS ? P::SLICES * UNITS : THREADS, N = ceil_div(WORDS, 32);
+    const u32 from = shared(smem + SQUARES) + side * THREADS * 8;
+    u64 v[N];
+    bool again;
+    do {
+      again = false;
 #pragma unroll
-      for (int i = 0; i < BATCH; i++) y += v[i];
-      if constexpr (SQUARE) z = v[BATCH];
-    }
-    if constexpr (SQUARES) {
-      if (!scaled) {
-        if constexpr (ROUNDS > 1) {
-#pragma unroll 1
-          for (int r = 0; r < ceil_div(PARTS_OF_BLOCK, 32); r++) {
-            float v[1];
-            entry_get(
-                v, [&](int) { return entry(part(r * 32 + c.lane)) + 64; },
-                [&](int) { return r * 32 + c.lane < PARTS_OF_BLOCK; }, tag);
-            z += v[0];
-          }
-        }
+      for (int i = 0; i < N; i++) v[i] = entry_word(from + min(c.lane + i * 32, WORDS - 1) * 8);
 #pragma unroll
-        for (int o = WIDTH / 2; o > 0; o >>= 1) z += __shfl_xor_sync(ALL, z, o);
+      for (int i = 0; i < N; i++) again |= (u32)(v[i] >> 32) != tag;
+    } while (__any_sync(ALL, again));
+    float z = 0.f;
+#pragma unroll
+    for (int i = 0; i < N; i++) z += WORDS % 32 && c.lane + i * 32 >= WORDS ? 0.f : value(v[i]);
+    return rsqrtf(warp_sum(z) * (1.f / P::K) + __uint_as_float(c.field(G_EPS)));
+  }
+
+  /// Adds up the block's entries, in order, and finishes it. Every lane reads what it needs of all entries, two rows: on
+  /// the way of a hop, reads that overlap are sooner there than shuffles that do not.
+  template <class E, class Entry>
+  static __device__ __forceinline__ void collect(Cta& c, GemvRun& g, const Places<E>& p, int row, Entry entry, u32 tag) {
+    const bool squares = P::NORM && P::PRIVATE && !ROTATING && g.scale == 0.f;
+    const Rows<E> x = rows_of<E>(c, g, p, row);
+    entries_wait<PARTS_OF_BLOCK>(c.lane, entry, squares, tag);
+    const float2 in = residual<E>(c, g, p, x);
+    float y[2] = {};
+    entry_sums<PARTS_OF_BLOCK>(y, [&](int i) { return entry(i) + (c.lane & 3) * 16; });
+    if constexpr (P::NORM && P::PRIVATE && !ROTATING) {
+      if (squares) {
+        const float z = entry_sum<PARTS_OF_BLOCK>([&](int i) { return entry(i) + 64; });
         g.scale = rsqrtf(z * (1.f / P::K) + __uint_as_float(c.field(G_EPS)));
       }
     }
-    y += __shfl_xor_sync(ALL, y, 8);
-    y += __shfl_xor_sync(ALL, y, 16);
-    if constexpr (P::NORM) y *= g.scale;
-    P::ending(g.end, [&](auto e) { finish<decltype(e)>(c, g, row, y); });
+    if constexpr (P::NORM) y[0] *= g.scale, y[1] *= g.scale;
+    finish<E>(c, g, p, x, row, y, in);
   }
 
   /// Norm weights of one unit, as loaded: nothing waits for them before x is there.
@@ -178,8 +241,9 @@ struct Gemv {
     }
   };
 
-  /// Rounds (bf16 weights) and stores one unit of x to the stage; returns its sum of squares before the norm weights.
-  static __device__ __forceinline__ float stage_unit(unsigned char* to, const float (&x)[UNIT], const NormUnit& norm) {
+  /// Rounds (bf16 weights) and stores unit u of x to the stage, in the order that products read; returns its sum of
+  /// squares before the norm weights.
+  static __device__ __forceinline__ float stage_unit(unsigned char* stage, int u, const float (&x)[UNIT], const NormUnit& norm) {
     float z = 0.f, v[UNIT], w[UNIT];
     if constexpr (P::NORM) norm.get(w);
 #pragma unroll
@@ -188,11 +252,11 @@ struct Gemv {
       v[j] = P::NORM ? x[j] * w[j] : x[j];
     }
     if constexpr (sizeof(W) == 2) {
-      u32* p = reinterpret_cast<u32*>(to);
 #pragma unroll
-      for (int j = 0; j < UNIT / 2; j++) p[j] = pack(v[2 * j], v[2 * j + 1]);
+      for (int j = 0; j < UNIT / 2; j++)
+        reinterpret_cast<u32*>(stage)[D::place(u * (UNIT / 2) + j)] = pack(v[2 * j], v[2 * j + 1]);
     } else {
-      float* p = reinterpret_cast<float*>(to);
+      float* p = reinterpret_cast<float*>(stage) + u * UNIT;
 #pragma unroll
       for (int j = 0; j < UNIT; j++) p[j] = v[j];
     }
@@ -276,12 +340,9 @@ struct Gemv {
     if constexpr (P::PRIVATE) {
       const int tile = c.field(G_TILE), row0 = (int)c.field(LO) * tile;
       const int blocks = (min((int)c.field(HI) * tile, (int)c.field(G_N)) - row0 + 7) >> 3;
-      if constexpr (ROTATING) {
-        if (blocks * P::SLICES <= BRIEF * WARPS)
-          run_brief(c, x, norm, blocks * P::SLICES);
-        else
-          run_rotating(c, x, norm, blocks);
-      } else
+      if constexpr (ROTATING)
+        run_together(c, x, norm, blocks);
+      else
         run_private(c, x, norm, blocks);
       c.phase = (u32)(c.phase + blocks * P::SLICES) % WARPS;
       c.block += blocks;
@@ -306,22 +367,25 @@ struct Gemv {
     const int blocks = (g.row1 - g.row0 + 7) >> 3, me = c.warp - WARPS - 1;
     volatile u32* progress = reinterpret_cast<volatile u32*>(smem + PROGRESS) + me;
     if constexpr (P::PRIVATE) {
-      int b = (u32)(me + FINISHERS - (g.row0 >> 3) % FINISHERS) % FINISHERS;  // always the same warp for the same rows
-      load_bias(c, g, g.row0 + b * 8);
-      if constexpr (ROTATING) {
-        const volatile u32* readers = reinterpret_cast<const volatile u32*>(smem + READERS);
-        while (!__all_sync(ALL, c.lane >= WARPS || (int)(readers[c.lane < WARPS ? c.lane : 0] - c.block) >= 0)) {
+      const int first = (u32)(me + FINISHERS - (g.row0 >> 3) % FINISHERS) % FINISHERS;  // always the same warp for the same rows
+      load_bias(c, g, g.row0 + first * 8);
+      P::ending(g.end, [&](auto e) {
+        using E = decltype(e);
+        const Places<E> p = places<E>(c, g);
+        if constexpr (P::NORM && ROTATING) {
+          if (first < blocks && g.scale == 0.f) g.scale = scale_together(c, c.side, c.block);
         }
-      }
 #pragma unroll 1
-      for (; b < blocks; b += FINISHERS) {
-        const u32 tag = c.block + b;
-        if (c.lane == 0) *progress = tag;
-        collect(c, g, g.row0 + b * 8, [&](int i) { return private_entry(tag, i); }, tag);
-        __syncwarp();
-        load_bias(c, g, g.row0 + (b + FINISHERS) * 8);
-      }
+        for (int b = first; b < blocks; b += FINISHERS) {
+          const u32 tag = c.block + b;
+          if (c.lane == 0) *progress = tag;
+          collect<E>(c, g, p, g.row0 + b * 8, [&](int i) { return private_entry(tag, i); }, tag);
+          __syncwarp();
+          load_bias(c, g, g.row0 + (b + FINISHERS) * 8);
+        }
+      });
     }
+    if constexpr (ROTATING) c.side ^= 1;
     c.block += blocks;
     if constexpr (P::PRIVATE && P::LEAVES_CANDIDATES) {
       P::ending(g.end, [&](auto e) { candidates<decltype(e), true>(c, g); });
@@ -344,7 +408,10 @@ struct Gemv {
     constexpr int PER = ceil_div(UNITS, 32);  // units of one slice that a lane polls
     constexpr int LOADS = TURNS * PER;
     const int lane = here(c.lane);
+    constexpr bool EARLY = D::Slot::HELD && TURNS == 1;  // the first weights wait for x; more of them would spill
     const int slice = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase;
+    typename D::Slot slot;
+    slot.clear();
     unsigned char* mine = smem + STAGE + c.warp * PRIVATE_BYTES;  // the same in every instruction
     static_assert(TURNS * SLICE_BYTES <= PRIVATE_BYTES, "the emitter counts the same bytes");
     c.apart = true;
@@ -355,8 +422,10 @@ struct Gemv {
     };
     float v[LOADS][UNIT];
     NormUnit w[LOADS];
-    load_norm(c, norm, w, column);
-    fetch<X, LOADS>(c, x, v, column);
+    fetch_whole(c, x, v, column, [&] {
+      load_norm(c, norm, w, column);
+      if (EARLY && blocks > 0) take(c, slot);
+    });
     AMK_FRESH(c);
     float z = 0.f;
     __syncwarp();
@@ -364,19 +433,18 @@ struct Gemv {
     for (int i = 0; i < LOADS; i++) {
       const int u = lane + (i % PER) * 32;
       if (UNITS % 32 == 0 || u < UNITS)
-        z += stage_unit(mine + (i / PER) * SLICE_BYTES + u * UNIT * sizeof(W), v[i], w[i]);
+        z += stage_unit(mine + (i / PER) * SLICE_BYTES, u, v[i], w[i]);
     }
     __syncwarp();
     constexpr int KEPT = P::IN_REGISTERS ? TURNS * D::CHUNKS : 1;
     typename D::X kept[KEPT];
-    const auto* staged = reinterpret_cast<const typename D::X*>(mine) + (lane & 3);
+    const auto* staged = reinterpret_cast<const typename D::X*>(mine) + D::first(lane);
     if constexpr (P::IN_REGISTERS) {
 #pragma unroll
-      for (int j = 0; j < KEPT; j++) kept[j] = staged[j * 4];
+      for (int j = 0; j < KEPT; j++) kept[j] = staged[j * D::STRIDE];
     }
     if constexpr (P::NORM) z = warp_sum(z);
-    typename D::Slot slot;
-    if (blocks > 0) take(c, slot);
+    if (!EARLY && blocks > 0) take(c, slot);
 #pragma unroll 1
     for (int b = 0; b < blocks; b++) {
       D d;
@@ -385,12 +453,12 @@ struct Gemv {
         if constexpr (P::IN_REGISTERS)
           d.add(slot, lane, [&](int j) { return kept[i * D::CHUNKS + j]; });
         else
-          d.add(slot, lane, [&](int j) { return staged[(i * D::CHUNKS + j) * 4]; });
+          d.add(slot, lane, [&](int j) { return staged[(i * D::CHUNKS + j) * D::STRIDE]; });
         if constexpr (!D::Slot::HELD) slot_free(c);
         if (i < TURNS - 1) take(c, slot);
       }
       const u32 tag = c.block + b, to = private_entry(tag, slice);
-      while ((int)(tag - c.reached) >= LEAD) c.reached = slowest_finisher();  // the entry is free
+      reserve(c, tag);
       d.put(to, lane, tag);
       if constexpr (P::NORM) {
         if (lane == 4) entry_put(to + 64, z, tag);
@@ -399,110 +467,76 @@ struct Gemv {
     }
   }
 
-  /// A rotating gemv of at most BRIEF slots a warp: x is polled slot by slot.
-  static __device__ __forceinline__ void run_brief(Cta& c, const View<X>& x, u32 norm, int total) {
-    constexpr int PER = ceil_div(UNITS, 32), LOADS = BRIEF * PER;
-    const int lane = here(c.lane);
+  /// ROTATING: all warps together poll x, once; behind one barrier it lies in one of two stages, the other of which some
+  /// warp may still read. The sums of squares are left to the finishers.
+  static __device__ __forceinline__ void run_together(Cta& c, const View<X>& x, u32 norm, int blocks) {
+    constexpr int TOTAL = P::SLICES * UNITS, LOADS = ceil_div(TOTAL, THREADS);
+    constexpr int AHEAD = D::Slot::HELD ? 2 : 1;  // slots whose weights wait for x
+    const int lane = here(c.lane), total = blocks * P::SLICES;
     const int first = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase;
-    unsigned char* mine = smem + STAGE + c.warp * PRIVATE_BYTES;
-    static_assert(BRIEF * SLICE_BYTES <= PRIVATE_BYTES, "a rotating gemv has at least BRIEF slices");
-    c.apart = true;
-    auto there = [&](int i) { return first + i * WARPS < total; };
+    static_assert(P::SLICES * SLICE_BYTES <= TOGETHER_BYTES, "the emitter counts the same bytes");
+    unsigned char* stage = smem + TOGETHER + c.side * TOGETHER_BYTES;
+    const int unit = c.warp * 32 + lane;
     auto column = [&](int i) {
-      const int u = lane + i % PER * 32, col = (first + i / PER * WARPS) % P::SLICES * SLOT_COLUMNS + u * UNIT;
-      const bool none = (UNITS % 32 != 0 && u >= UNITS) || (P::K % SLOT_COLUMNS != 0 && col >= P::K);
-      return none || !there(i / PER) ? -1 : col;
+      const int u = unit + i * THREADS, col = u * UNIT;
+      const bool none = (TOTAL % THREADS != 0 && u >= TOTAL) || (P::K % SLOT_COLUMNS != 0 && col >= P::K);
+      return none ? -1 : col;
     };
     float v[LOADS][UNIT];
     NormUnit w[LOADS];
-    load_norm(c, norm, w, column);
-    fetch<X, LOADS>(c, x, v, column);
-    AMK_FRESH(c);
-    __syncwarp();
-    if (lane == 0) reinterpret_cast<volatile u32*>(smem + READERS)[c.warp] = c.block;
-    float z[BRIEF] = {};
+    typename D::Slot slot[AHEAD];
+    int from[AHEAD];  // where the slot's x lies in the stage
+    u32 to[AHEAD];    // where its sums go
+    fetch_whole(c, x, v, column, [&] {
+      load_norm(c, norm, w, column);
+#pragma unroll
+      for (int i = 0; i < AHEAD; i++) {
+        slot[i].clear();
+        if (first + i * WARPS < total) take(c, slot[i]);
+      }
+      if constexpr (P::NORM) reach(c, c.settled);  // the finishers have read the squares that lie here
+      reserve(c, c.block + min(first / P::SLICES, LEAD - 1));  // no later one: that would wait for this gemv's own blocks
+#pragma unroll
+      for (int i = 0; i < AHEAD; i++) {
+        const int t = first + i * WARPS, b = t / P::SLICES, s = t % P::SLICES;
+        from[i] = here(s * D::CHUNKS * D::STRIDE + D::first(lane));
+        to[i] = here(private_entry(c.block + b, s));
+      }
+    });
+    float z = 0.f;
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
-      const int u = lane + i % PER * 32;
-      if (there(i / PER) && (UNITS % 32 == 0 || u < UNITS))
-        z[i / PER] += stage_unit(mine + i / PER * SLICE_BYTES + u * UNIT * sizeof(W), v[i], w[i]);
+      const int u = unit + i * THREADS;
+      if (TOTAL % THREADS == 0 || u < TOTAL) z += stage_unit(stage, u, v[i], w[i]);
     }
-    __syncwarp();
-    const auto* staged = reinterpret_cast<const typename D::X*>(mine) + (lane & 3);
-#pragma unroll
-    for (int i = 0; i < BRIEF; i++) {
-      if (!there(i)) break;
-      const int t = first + i * WARPS, b = t / P::SLICES, s = t % P::SLICES;
-      D d;
-      typename D::Slot slot;
-      take(c, slot);
-      d.add(slot, lane, [&](int j) { return staged[(i * D::CHUNKS + j) * 4]; });
-      if constexpr (!D::Slot::HELD) slot_free(c);
-      if constexpr (P::NORM) z[i] = warp_sum(z[i]);
-      const u32 tag = c.block + b, to = private_entry(tag, s);
-      while ((int)(tag - c.reached) >= LEAD) c.reached = slowest_finisher();  // the entry is free
-      d.put(to, lane, tag);
-      if constexpr (P::NORM) {
-        if (lane == 4) entry_put(to + 64, z[i], tag);
-      }
+    if constexpr (P::NORM) {
+      if (norm) entry_put(shared(smem + SQUARES) + (c.side * THREADS + unit) * 8, z, c.block);
     }
-  }
-
-  static __device__ __forceinline__ void run_rotating(Cta& c, const View<X>& x, u32 norm, int blocks) {
-    constexpr int PER = ceil_div(UNITS, 32), LOADS = P::SLICES * PER;
-    const int first = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase, total = blocks * P::SLICES;
-    unsigned char* mine = smem + STAGE + c.warp * PRIVATE_BYTES;
-    float* squares = reinterpret_cast<float*>(mine + P::SLICES * SLICE_BYTES);
-    static_assert(P::SLICES * (SLICE_BYTES + 4) <= PRIVATE_BYTES, "the emitter counts the same bytes");
-    c.apart = true;
-    u32 needed = 0;
-#pragma unroll
-    for (int i = 0; i < P::SLICES; i++)
-      if (first + i * WARPS < total) needed |= 1u << (first + i * WARPS) % P::SLICES;
-    auto column = [&](int i) {
-      const int u = c.lane + (i % PER) * 32, col = i / PER * SLOT_COLUMNS + u * UNIT;
-      const bool none = (UNITS % 32 != 0 && u >= UNITS) || (P::K % SLOT_COLUMNS != 0 && col >= P::K);
-      return none || !(needed >> i / PER & 1) ? -1 : col;
-    };
-    float v[LOADS][UNIT];
-    NormUnit w[LOADS];
-    load_norm(c, norm, w, column);
-    fetch<X, LOADS>(c, x, v, column);
+    meet();
     AMK_FRESH(c);
-    __syncwarp();
-    if (c.lane == 0) reinterpret_cast<volatile u32*>(smem + READERS)[c.warp] = c.block;
-#pragma unroll
-    for (int s = 0; s < P::SLICES; s++) {
-      if (!(needed >> s & 1)) continue;
-      float z = 0.f;
-#pragma unroll
-      for (int i = 0; i < PER; i++) {
-        const int u = c.lane + i * 32;
-        if (UNITS % 32 == 0 || u < UNITS)
-          z += stage_unit(mine + s * SLICE_BYTES + u * UNIT * sizeof(W), v[s * PER + i], w[s * PER + i]);
-      }
-      if constexpr (P::NORM) {
-        z = warp_sum(z);
-        if (c.lane == 4) squares[s] = z;
-      }
-    }
-    __syncwarp();
-    const auto* staged = reinterpret_cast<const typename D::X*>(mine) + (c.lane & 3);
+    const auto* staged = reinterpret_cast<const typename D::X*>(stage);
 #pragma unroll 1
-    for (int t = first; t < total; t += WARPS) {
-      const int b = t / P::SLICES, s = t % P::SLICES;
-      D d;
-      typename D::Slot slot;
-      take(c, slot);
-      d.add(slot, c.lane, [&](int j) { return staged[(s * D::CHUNKS + j) * 4]; });
-      if constexpr (!D::Slot::HELD) slot_free(c);
-      const u32 tag = c.block + b, to = private_entry(tag, s);
-      while ((int)(tag - c.reached) >= LEAD) c.reached = slowest_finisher();  // the entry is free
-      d.put(to, c.lane, tag);
-      if constexpr (P::NORM) {
-        if (c.lane == 4) entry_put(to + 64, squares[s], tag);
+    for (int t = first; t < total;) {
+#pragma unroll
+      for (int i = 0; i < AHEAD; i++) {
+        if (t >= total) break;
+        const u32 tag = c.block + t / P::SLICES;
+        D d;
+        d.add(slot[i], lane, [&](int j) { return staged[from[i] + j * D::STRIDE]; });
+        if constexpr (!D::Slot::HELD) slot_free(c);
+        reserve(c, tag);
+        d.put(to[i], lane, tag);
+        const int next = t + AHEAD * WARPS;
+        if (next < total) {
+          take(c, slot[i]);
+          from[i] = next % P::SLICES * D::CHUNKS * D::STRIDE + D::first(lane);
+          to[i] = private_entry(c.block + next / P::SLICES, next % P::SLICES);
+        }
+        t += WARPS;
       }
     }
+    c.side ^= 1;
+    c.settled = c.recent, c.recent = c.block + blocks;
   }
 
   static __device__ __forceinline__ void run_shared(Cta& c, GemvRun& g, const View<X>& x, u32 norm, int blocks) {
@@ -516,7 +550,7 @@ struct Gemv {
 #pragma unroll 1
     for (int first = c.thread(); first - c.lane < TOTAL; first += LOADS * THREADS) {
       float v[LOADS][UNIT];
-    NormUnit w[LOADS];
+      NormUnit w[LOADS];
       auto column = [&](int i) {
         const int col = (first + i * THREADS) * UNIT;
         return col < P::K ? col : -1;
@@ -526,7 +560,7 @@ struct Gemv {
 #pragma unroll
       for (int i = 0; i < LOADS; i++)
         if (first + i * THREADS < TOTAL)
-          z += stage_unit(stage + (first + i * THREADS) * UNIT * sizeof(W), v[i], w[i]);
+          z += stage_unit(stage, first + i * THREADS, v[i], w[i]);
     }
     // rows of other SMs are all read before any result is published
     P::ending(g.end, [&](auto e) {
@@ -546,19 +580,23 @@ struct Gemv {
     } else {
       meet();
     }
-    const auto* staged = reinterpret_cast<const typename D::X*>(stage) + (c.lane & 3);
+    const auto* staged = reinterpret_cast<const typename D::X*>(stage) + D::first(c.lane);
 #pragma unroll 1
     for (; t < blocks * P::SLICES; t += WARPS) {
       const int b = t / P::SLICES, s = t % P::SLICES;
       D d;
       typename D::Slot slot;
       take(c, slot);
-      d.add(slot, c.lane, [&](int j) { return staged[(s * D::CHUNKS + j) * 4]; });
+      d.add(slot, c.lane, [&](int j) { return staged[(s * D::CHUNKS + j) * D::STRIDE]; });
       if constexpr (!D::Slot::HELD) slot_free(c);
       const u32 tag = c.block + b, entry = (c.entry + b * P::SLICES) % ENTRIES;
       d.put(entry_address(entry + s), c.lane, tag);
-      if (s == P::SLICES - 1)
-        collect(c, g, g.row0 + b * 8, [&](int i) { return entry_address(entry + i); }, tag);
+      if (s == P::SLICES - 1) {
+        P::ending(g.end, [&](auto e) {
+          using E = decltype(e);
+          collect<E>(c, g, places<E>(c, g), g.row0 + b * 8, [&](int i) { return entry_address(entry + i); }, tag);
+        });
+      }
       load_bias(c, g, g.row0 + (t + WARPS) / P::SLICES * 8);
     }
     meet();

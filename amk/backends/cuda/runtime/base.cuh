@@ -56,6 +56,8 @@ struct Cta {
   u32 block;     ///< row blocks so far, the tag of a partial sum
   u32 chunk;     ///< chunks of keys and values so far, modulo 2 KV_BUFFERS: the next buffer and the parity of its lap
   bool apart;    ///< warps may still read their private part of the stage
+  int side;      ///< which of the two stages of rotating gemvs is next
+  u32 settled, recent;  ///< the blocks that follow the last gemv but one, and the last, that used these stages
 
   __device__ __forceinline__ u32 field(int i) const { return record[i]; }
   __device__ __forceinline__ int thread() const { return warp * 32 + lane; }
@@ -100,6 +102,11 @@ __device__ __forceinline__ u32 load_acquire(const volatile void* p) {
 __device__ __forceinline__ int here(int x) {
   asm volatile("" : "+r"(x));
   return x;
+}
+
+__device__ __forceinline__ void* here(void* p) {
+  asm volatile("" : "+l"(p));
+  return p;
 }
 
 __device__ __forceinline__ float low(u32 w) { return __uint_as_float(w << 16); }

@@ -135,7 +135,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 1) amk_kernel(const 
     return;
   }
   // row blocks are numbered from 1, and all before that one are finished
-  Cta c{a, sm, warp, lane, 0, a.turn, 0, -1, nullptr, (u32)warp, 0, 0, 0, 1, 1, 0, false};
+  Cta c{a, sm, warp, lane, 0, a.turn, 0, -1, nullptr, (u32)warp, 0, 0, 0, 1, 1, 0, false, 0, 0, 0};
   if (warp < WARPS)
     consume(c, stream.instructions, stream.padding, stream.padding_given);
   else

@@ -20,6 +20,7 @@ template <class O>
 struct View {
   unsigned char* base;
   u32 epoch;
+  u32 first;  ///< flagged: number of the first word
 };
 
 /// `place` and `uses` are the two fields that the emitter writes for a reference: flagged: the first word's number,
@@ -27,13 +28,21 @@ struct View {
 template <class O>
 __device__ __forceinline__ View<O> view(const Cta& c, u32 place, u32 uses) {
   if constexpr (O::SPACE == FLAGGED)
-    return {c.a.words + (u64)place * 8, c.turn * (uses >> 16) + (uses & 0xffff)};
+    return {c.a.words, c.turn * (uses >> 16) + (uses & 0xffff), place};
   else if constexpr (O::SPACE == PLAIN)
-    return {c.a.words + (u64)place * 2, 0};
+    return {c.a.words + (u64)place * 2, 0, 0};
   else {
     const int* first = reinterpret_cast<const int*>(smem + LOCALS);
-    return {smem + (int)(first[uses] + place * (u32)sizeof(typename O::T)), 0};
+    return {smem + (int)(first[uses] + place * (u32)sizeof(typename O::T)), 0, 0};
   }
+}
+
+/// Address of a flagged word. Every four (a sector of L2) have a line of their own: a line serves one sector at a time, and
+/// all SMs want the same ones.
+template <class O>
+__device__ __forceinline__ u64* word_at(const View<O>& v, int w) {
+  const u32 n = v.first + w;
+  return reinterpret_cast<u64*>(v.base + (u64)(n / 4) * SECTOR_STEP + n % 4 * 8);
 }
 
 __device__ __forceinline__ ulonglong2 load_pair(const u64* p) {
@@ -58,25 +67,37 @@ __device__ __forceinline__ void store_pair(u64* p, u32 x, u32 y, u32 epoch) {
 }
 
 /// Polls N pairs of words, all in flight together, until each carries its epoch; only stale pairs are read again.
-/// `at(i)` is the address of pair i, or null for none (zeros); `epoch(i)` what it must carry.
+/// `at(i)` is the address of pair i, or null for none (zeros); `epoch(i)` what it must carry. WHOLE: all lanes of the warp
+/// take part.
 ///
 /// Here and in every other polling loop the lanes that come together leave together: lanes that left one by one would
-/// go on one by one, and every shuffle behind the loop would first have to gather them (300 cycles each).
-template <int N, class At, class Epoch>
-__device__ __forceinline__ void poll(const Cta& c, ulonglong2 (&w)[N], At at, Epoch epoch) {
-  const u32 lanes = __activemask();
+/// go on one by one, and every shuffle behind the loop would first have to gather them (300 cycles each). What the loop
+/// does besides makes every hop longer: the watchdog is asked after some polls only.
+/// `meanwhile()` runs once the first reads are under way.
+template <bool WHOLE = false, int N, class At, class Epoch, class Meanwhile>
+__device__ __forceinline__ void poll(const Cta& c, ulonglong2 (&w)[N], At at, Epoch epoch, Meanwhile meanwhile) {
+  const u32 lanes = WHOLE ? ALL : __activemask();
 #pragma unroll
-  for (int i = 0; i < N; i++) w[i].x = w[i].y = (u64)(at(i) ? ~epoch(i) : epoch(i)) << 32;
-  for (u32 polls = 0;;) {
-#pragma unroll
-    for (int i = 0; i < N; i++)
-      if ((u32)(w[i].x >> 32) != epoch(i) || (u32)(w[i].y >> 32) != epoch(i)) w[i] = load_pair(at(i));
+  for (int i = 0; i < N; i++) {
+    w[i].x = w[i].y = (u64)epoch(i) << 32;
+    if (at(i)) w[i] = load_pair(at(i));
+  }
+  meanwhile();
+  for (u32 polls = 0, rounds = 1;; rounds++) {
     bool again = false;
 #pragma unroll
     for (int i = 0; i < N; i++) again |= (u32)(w[i].x >> 32) != epoch(i) || (u32)(w[i].y >> 32) != epoch(i);
     if (!__any_sync(lanes, again)) break;
-    if (!__any_sync(lanes, again && !give_up(c, polls, ON_WORD, word_number(c, at(0)), epoch(0)))) break;
+    if (rounds % UNWATCHED == 0 && !__any_sync(lanes, again && !give_up(c, polls, ON_WORD, word_number(c, at(0)), epoch(0)))) break;
+#pragma unroll
+    for (int i = 0; i < N; i++)
+      if ((u32)(w[i].x >> 32) != epoch(i) || (u32)(w[i].y >> 32) != epoch(i)) w[i] = load_pair(at(i));
   }
+}
+
+template <bool WHOLE = false, int N, class At, class Epoch>
+__device__ __forceinline__ void poll(const Cta& c, ulonglong2 (&w)[N], At at, Epoch epoch) {
+  poll<WHOLE>(c, w, at, epoch, [] {});
 }
 
 /// The elements of a pair of words.
@@ -93,7 +114,7 @@ __device__ __forceinline__ void unpack(const ulonglong2& w, float (&out)[O::UNIT
 /// Address of the words that hold a unit.
 template <class O>
 __device__ __forceinline__ const u64* words_at(const View<O>& v, int e) {
-  return reinterpret_cast<const u64*>(v.base) + e / O::WORD;
+  return word_at(v, e / O::WORD);
 }
 
 /// Reads N units, all in flight together; `at(i)` is the first element of unit i, or negative for none (zeros).
@@ -130,11 +151,20 @@ __device__ __forceinline__ void fetch(const Cta& c, const View<O>& v, float (&ou
   }
 }
 
+/// The same of a flagged operand, by all lanes of a warp; `meanwhile()` runs once the first reads are under way.
+template <class O, int N, class At, class Meanwhile>
+__device__ __forceinline__ void fetch_whole(const Cta& c, const View<O>& v, float (&out)[N][O::UNIT], At at, Meanwhile meanwhile) {
+  ulonglong2 w[N];
+  poll<true>(c, w, [&](int i) { return at(i) < 0 ? nullptr : words_at(v, at(i)); }, [&](int) { return v.epoch; }, meanwhile);
+#pragma unroll
+  for (int i = 0; i < N; i++) unpack<O>(w[i], out[i]);
+}
+
 /// Element e alone.
 template <class O>
 __device__ __forceinline__ float fetch_one(const Cta& c, const View<O>& v, int e) {
   if constexpr (O::SPACE == FLAGGED) {
-    const u64* p = reinterpret_cast<const u64*>(v.base) + e / O::WORD;
+    const u64* p = word_at(v, e / O::WORD);
     const u32 lanes = __activemask();
     u64 w;
     u32 polls = 0;
@@ -174,7 +204,7 @@ __device__ __forceinline__ int fetch_int(const Cta& c, const View<O>& v, int e) 
 template <class O>
 __device__ __forceinline__ void put_int(const View<O>& v, int e, int x) {
   if constexpr (O::SPACE == FLAGGED)
-    store_word(reinterpret_cast<u64*>(v.base) + e, (u32)x, v.epoch);
+    store_word(word_at(v, e), (u32)x, v.epoch);
   else
     reinterpret_cast<int*>(v.base)[e] = x;
 }
@@ -183,12 +213,12 @@ __device__ __forceinline__ void put_int(const View<O>& v, int e, int x) {
 template <class O>
 __device__ __forceinline__ void put_two(const View<O>& v, int e, float x, float y, bool two = true) {
   if constexpr (O::SPACE == FLAGGED) {
-    u64* p = reinterpret_cast<u64*>(v.base) + e / O::WORD;
+    u64* p = word_at(v, e / O::WORD);
     if constexpr (O::HALF) {
       store_word(p, pack(x, two ? y : 0.f), v.epoch);
     } else {
       store_word(p, __float_as_uint(x), v.epoch);
-      if (two) store_word(p + 1, __float_as_uint(y), v.epoch);
+      if (two) store_word(word_at(v, e + 1), __float_as_uint(y), v.epoch);
     }
   } else {
     typename O::T* p = reinterpret_cast<typename O::T*>(v.base);
@@ -202,22 +232,9 @@ template <class O>
 __device__ __forceinline__ void put_one(const View<O>& v, int e, float x) {
   static_assert(O::SPACE != FLAGGED || !O::HALF, "a flagged word of two elements is written at once");
   if constexpr (O::SPACE == FLAGGED)
-    store_word(reinterpret_cast<u64*>(v.base) + e, __float_as_uint(x), v.epoch);
+    store_word(word_at(v, e), __float_as_uint(x), v.epoch);
   else
     reinterpret_cast<typename O::T*>(v.base)[e] = (typename O::T)x;
-}
-
-/// Lane i of the first lanes holds element e of rows in order, `STEP` lanes apart; lanes not `valid` hold none.
-/// All lanes of the warp take part.
-template <int STEP, class O>
-__device__ __forceinline__ void put_rows(const Cta& c, const View<O>& v, int e, float x, bool valid) {
-  if constexpr (O::SPACE == FLAGGED && O::HALF) {
-    const float y = __shfl_down_sync(ALL, x, STEP);
-    const bool two = __shfl_down_sync(ALL, valid, STEP);
-    if (valid && !(e & 1)) put_two(v, e, x, y, two);
-  } else if (valid) {
-    put_one(v, e, x);
-  }
 }
 
 /// Immutable vectors (norm weights, biases): elements e .. e + N - 1.
@@ -242,7 +259,6 @@ template <class O, int N, class At>
 __device__ __forceinline__ void fetch_ones(const Cta& c, const View<O>& v, float (&out)[N], At at) {
   static_assert(!O::HALF, "single elements are fp32");
   if constexpr (O::SPACE == FLAGGED) {
-    const u64* base = reinterpret_cast<const u64*>(v.base);
     const u32 lanes = __activemask();
     u64 w[N];
 #pragma unroll
@@ -250,11 +266,11 @@ __device__ __forceinline__ void fetch_ones(const Cta& c, const View<O>& v, float
     for (u32 polls = 0;;) {
 #pragma unroll
       for (int i = 0; i < N; i++)
-        if ((u32)(w[i] >> 32) != v.epoch) w[i] = load_word(base + at(i));
+        if ((u32)(w[i] >> 32) != v.epoch) w[i] = load_word(word_at(v, at(i)));
       bool again = false;
 #pragma unroll
       for (int i = 0; i < N; i++) again |= (u32)(w[i] >> 32) != v.epoch;
-      if (!__any_sync(lanes, again && !give_up(c, polls, ON_WORD, word_number(c, base + at(0)), v.epoch))) break;
+      if (!__any_sync(lanes, again && !give_up(c, polls, ON_WORD, word_number(c, word_at(v, at(0))), v.epoch))) break;
     }
 #pragma unroll
     for (int i = 0; i < N; i++) out[i] = __uint_as_float((u32)w[i]);

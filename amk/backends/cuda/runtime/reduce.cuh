@@ -29,34 +29,84 @@ __device__ __forceinline__ u32 slowest_finisher() {
   return first;
 }
 
+/// By consumers: until every row block before `block` is finished.
+__device__ __forceinline__ void reach(Cta& c, u32 block) {
+  while ((int)(block - c.reached) > 0) c.reached = slowest_finisher();
+}
+
 /// By consumers, ahead of an instruction that shares buffers with finishers, or that tells other SMs what this one has
-/// written: until every row block so far is finished. (`Handover.joins` says which instructions.)
+/// written: until every row block so far is finished. (`Roles.joins` says which instructions.)
 __device__ __forceinline__ void finished(Cta& c) {
-  while ((int)(c.block - c.reached) > 0) c.reached = slowest_finisher();
+  reach(c, c.block);
 #if AMK_COUNTERS
   asm volatile("fence.acq_rel.cta;" ::: "memory");  // of plain buffers too, which a signal may pass on
 #endif
 }
 
+/// By consumers: until the entries of `block` are free.
+__device__ __forceinline__ void reserve(Cta& c, u32 block) { reach(c, block - LEAD + 1); }
+
 __device__ __forceinline__ void entry_put(u32 address, float v, u32 tag) {
   asm volatile("st.relaxed.cta.shared.u64 [%0],%1;" ::"r"(address), "l"((u64)tag << 32 | __float_as_uint(v)) : "memory");
 }
 
-/// N words of entries, once all lanes of the warp have theirs; `there(i)`: whether the lane wants word i (else it is 0).
-template <int N, class At, class There>
-__device__ __forceinline__ void entry_get(float (&out)[N], At at, There there, u32 tag) {
-  u64 v[N];
-  bool again;
-  do {
-    again = false;
+__device__ __forceinline__ u64 entry_word(u32 address) {
+  u64 v;
+  asm volatile("ld.relaxed.cta.shared.u64 %0,[%1];" : "=l"(v) : "r"(address) : "memory");
+  return v;
+}
+
+__device__ __forceinline__ ulonglong2 entry_words(u32 address) {
+  ulonglong2 v;
+  asm volatile("ld.relaxed.cta.shared.v2.u64 {%0,%1},[%2];" : "=l"(v.x), "=l"(v.y) : "r"(address) : "memory");
+  return v;
+}
+
+__device__ __forceinline__ float value(u64 word) { return __uint_as_float((u32)word); }
+
+/// By one warp: until all words of N entries are there, and, where `squares`, their sums of squares. A lane looks at two
+/// words of one entry in eight: the fewer reads, the sooner the last word is seen, and the more room have the consumers.
+template <int N, class Entry>
+__device__ __forceinline__ void entries_wait(int lane, Entry entry, bool squares, u32 tag) {
+#pragma unroll 1
+  for (int first = 0; first < N; first += 8) {
+    const u32 at = entry(N % 8 ? min(first + (lane >> 2), N - 1) : first + (lane >> 2));
+    bool again;
+    do {
+      const ulonglong2 v = entry_words(at + (lane & 3) * 16);
+      again = (u32)(v.x >> 32) != tag || (u32)(v.y >> 32) != tag;
+      if (squares) again |= (u32)(entry_word(at + 64) >> 32) != tag;
+    } while (__any_sync(ALL, again));
+  }
+}
+
+/// The sums, in order, of two neighboring words of N entries that are there; `at(i)` is the address of those of entry i.
+template <int N, class At>
+__device__ __forceinline__ void entry_sums(float (&sum)[2], At at) {
+  constexpr int BATCH = N < 8 ? N : 8;
+#pragma unroll 1
+  for (int first = 0; first < N; first += BATCH) {
+    ulonglong2 v[BATCH];
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-      asm volatile("ld.relaxed.cta.shared.u64 %0,[%1];" : "=l"(v[i]) : "r"(at(i)) : "memory");
-      again |= there(i) && (u32)(v[i] >> 32) != tag;
+    for (int i = 0; i < BATCH; i++) v[i] = entry_words(at(N % BATCH ? min(first + i, N - 1) : first + i));
+#pragma unroll
+    for (int i = 0; i < BATCH; i++) {
+      if (N % BATCH && first + i >= N) continue;
+      sum[0] += value(v[i].x), sum[1] += value(v[i].y);
     }
-  } while (__any_sync(ALL, again));
+  }
+}
+
+/// The sum of one word of each of N entries that are there, in order.
+template <int N, class At>
+__device__ __forceinline__ float entry_sum(At at) {
+  u64 v[N];
 #pragma unroll
-  for (int i = 0; i < N; i++) out[i] = there(i) ? __uint_as_float((u32)v[i]) : 0.f;
+  for (int i = 0; i < N; i++) v[i] = entry_word(at(i));
+  float s = 0.f;
+#pragma unroll
+  for (int i = 0; i < N; i++) s += value(v[i]);
+  return s;
 }
 
 __device__ __forceinline__ float warp_sum(float v) {

@@ -4,6 +4,8 @@
 // any longer: the block runs on, with wrong values, to the end of its step, where it leaves. So every barrier still
 // meets and the context survives. Polls count, not cycles: the loop that everybody runs stays a few instructions long.
 
+[[maybe_unused]] constexpr u32 UNWATCHED = 16;  ///< polls of flagged operands from one look at the watchdog to the next
+
 enum Waiting { ON_WORD, ON_COUNTER, ON_TOKEN };
 
 /// Called after each failed poll; true when the wait is to be given up.
