@@ -152,7 +152,7 @@ def emit(
         _include("runtime/pack.cuh"),
     ]
     threads = 32 * (layout.ring.consumers + 1 + layout.ring.finishers)
-    source = "\n".join(part for part in parts if part)
+    source = _joined(part for part in parts if part)
     return Emitted(source, layout, shared.size, threads, instructions)
 
 
@@ -211,7 +211,22 @@ def _shared(
 
 def _include(path: str) -> str:
     text = (files("amk.backends.cuda") / path).read_text()
-    return f"// ---- {path}\n\n{text}"
+    return f'// ---- {path}\n#line 1 "{path}"\n{text}'
+
+
+def _joined(parts: Iterable[str]) -> str:
+    """The parts, one after the other. What messages and tools say of a line counts in the template
+    that it comes from, or else in the whole source."""
+    out: list[str] = []
+    line, included = 1, False
+    for part in parts:
+        if included and not part.startswith("// ---- "):
+            out.append(f'#line {line + 1} "kernel.cu"')
+            line += 1
+        included = part.startswith("// ---- ")
+        out.append(part)
+        line += part.count("\n") + 1
+    return "\n".join(out)
 
 
 def _head(program: Program, target: Target, program_hash: str, certificate_hash: str) -> str:

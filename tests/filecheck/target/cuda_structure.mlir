@@ -18,9 +18,10 @@
 // CHECK:      // ---- kernels/argmax.cuh
 // CHECK:      // ---- kernels/attention.cuh
 // CHECK:      // ---- kernels/embed.cuh
-// CHECK-NEXT: {{^$}}
+// CHECK-NEXT: #line 1 "kernels/embed.cuh"
 // CHECK:      // ---- kernels/gemv.cuh
 // CHECK-NOT:  // ---- kernels/
+// CHECK:      #line {{[0-9]+}} "kernel.cu"
 // CHECK:      struct Code0 {
 // CHECK:      void dispatch(Cta& c) {
 // CHECK:      amk_kernel(const __grid_constant__ Args a)

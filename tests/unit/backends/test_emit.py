@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,24 @@ def test_is_the_same_every_time_and_carries_the_hashes() -> None:
     two = emit_cuda(CASES["f32"], target=SM90, program_hash="abc", certificate_hash="def")
     assert one == two
     assert "// program     abc\n// certificate def\n" in one
+
+
+def test_lines_are_counted_in_their_templates() -> None:
+    source = emit_cuda(CASES["unfused"], target=SM90).splitlines()
+    name, number, seen = "kernel.cu", 0, set[str]()
+    for i, line in enumerate(source, 1):
+        number += 1
+        if match := re.fullmatch(r'#line (\d+) "(.*)"', line):
+            number, name = int(match[1]) - 1, match[2]
+            seen.add(name)
+        elif name == "kernel.cu":
+            assert number == i
+        else:
+            template = (files("amk.backends.cuda") / name).read_text().splitlines()
+            assert line == (template[number - 1] if number <= len(template) else "") or (
+                line.startswith("// ---- ")
+            )
+    assert {"runtime/ring.cuh", "kernels/gemv.cuh", "runtime/main.cuh", "kernel.cu"} <= seen
 
 
 def test_has_only_the_templates_in_use() -> None:
