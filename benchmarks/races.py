@@ -30,7 +30,50 @@ class Handover:
         return match(*pair) or match(*reversed(pair))
 
 
-HANDOVERS: tuple[Handover, ...] = ()
+HANDOVERS = (
+    Handover(
+        r"write ring\.cuh stream_weights",
+        r"read mma\.cuh (load|add)",
+        "the slot's mbarriers: the copy completes one before the reads, and one lane arrives at the "
+        "other for its warp, behind __syncwarp, before the next copy (rules (L1) to (L3))",
+    ),
+    Handover(
+        r"write ring\.cuh copy_rows",
+        r"read attention\.cuh (load|run)",
+        "the buffer's mbarriers, in the same way",
+    ),
+    Handover(
+        r"write ring\.cuh copy_rows",
+        r"(read|write) (attention|gemv|mma|moe|norm|reduce)\.cuh \w+",
+        "KV_GO: written behind a barrier of all consumers, awaited before the stage is filled (K4)",
+    ),
+    Handover(
+        r"write base\.cuh store_release",
+        r"read base\.cuh load_acquire",
+        "itself: a word that only grows, released and acquired",
+    ),
+    Handover(
+        r"write (mma\.cuh put|reduce\.cuh entry_put)",
+        r"read reduce\.cuh (entry_\w+|entries_\w+)",
+        "itself: value and number of the row block in one 64-bit access, polled (K2), (K3)",
+    ),
+    Handover(
+        r"write (gemv\.cuh complete|base\.cuh store_release)",
+        r"read reduce\.cuh slowest_finisher",
+        "itself: a 32-bit word that only grows, polled (K2)",
+    ),
+    Handover(
+        r"write main\.cuh consume",
+        r"read (ring\.cuh stream_weights|main\.cuh finish_blocks)",
+        "itself, where the loader polls it; barrier 3, which two roles share, for the finishers",
+    ),
+    Handover(
+        r"write operands\.cuh put_(one|two)",
+        r"read operands\.cuh fetch(_one)?",
+        "rows of a local buffer: partial sums follow their last writer and were polled by the "
+        "reader, or the reader has awaited the finishers' progress (K5)",
+    ),
+)
 
 
 DEFINED = re.compile(r"(?:__device__|__global__)(?:.*?__launch_bounds__\([^)]*\))?[^(]*?\b(\w+)\(")
