@@ -34,8 +34,8 @@ HANDOVERS = (
     Handover(
         r"write ring\.cuh stream_weights",
         r"read mma\.cuh (load|add)",
-        "the slot's mbarriers: the copy completes one before the reads, and one lane arrives at the "
-        "other for its warp, behind __syncwarp, before the next copy (rules (L1) to (L3))",
+        "the slot's mbarriers: the copy completes one before the reads, and one lane arrives at "
+        "the other for its warp, behind __syncwarp, before the next copy (rules (L1) to (L3))",
     ),
     Handover(
         r"write ring\.cuh copy_rows",
