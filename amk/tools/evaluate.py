@@ -48,6 +48,8 @@ def evaluate(
     with steps.step(f"opening {name}") as step:
         model = open_model(name, step.report)
         machine.check(model, dtype, num_sms)
+        if not greedy:
+            model.config = model.config.for_prompt(tokens)
         ids = fixed_tokens(model, tokens)
         prompts = fixed_prompts(model) if greedy else []
     longest = max(len(ids), *(len(p) + greedy for p in prompts), 0)

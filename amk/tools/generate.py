@@ -94,6 +94,7 @@ def generate_tokens(
         machine.check(model, dtype, num_sms)
         tokenizer = _tokenizer(model, needed=given is None)
         ids = list(map(int, tokenizer.encode(prompt))) if given is None else given
+        model.config = model.config.for_prompt(len(ids))
         model.config.check_tokens(ids)
         length = len(ids) + max_tokens
         if length > model.config.max_context:

@@ -259,7 +259,7 @@ class Bench:
             measured = take_turns(systems, launches)
             moved = weight_bytes(config, self.dtype) + kv_bytes(config, self.dtype, context, tokens)
             for name, found in measured.items():
-                mine = fidelity if name == "amk" else Fidelity(LIMITS[self.dtype])
+                mine = fidelity if name == "amk" else Fidelity(probed.limits)
                 found.judge(mine, reference, first, context)
                 if name == "amk":
                     mine.complaints += [

@@ -97,6 +97,8 @@ def _read(fields: Fields, family: Family, name: str) -> DecoderConfig:
         rope_scale=rope_scale,
         max_context=ropes.max_context,
         context_ends=ropes.context_ends,
+        long_inv_freq=ropes.long_inv_freq,
+        long_context=ropes.positions if ropes.long_inv_freq else 0,
         tied=fields.flag("tie_word_embeddings", False),
         qkv_bias=_switch(fields, family.qkv_bias),
         o_bias=_switch(fields, family.o_bias),

@@ -8,7 +8,7 @@ transformers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from math import prod
 from typing import NamedTuple
 
@@ -151,6 +151,10 @@ class DecoderConfig:
     head_bias: bool = False
     context_ends: str = ""
     """Why max_context is less than the config promises."""
+    long_inv_freq: tuple[float, ...] = ()
+    """LongRoPE: frequencies of a sequence that begins with more tokens than max_context."""
+    long_context: int = 0
+    """Positions of such a sequence."""
     bos: int | None = None
     eos: tuple[int, ...] = ()
     names: Names = Names()
@@ -193,6 +197,19 @@ class DecoderConfig:
     logits_multiplier: float = 1.0
     logits_softcap: float | None = None
 
+    def for_prompt(self, length: int) -> DecoderConfig:
+        """The decoder of a sequence whose prompt has `length` tokens."""
+        if not self.long_inv_freq or length <= self.max_context:
+            return self
+        return replace(
+            self,
+            inv_freq=self.long_inv_freq,
+            max_context=self.long_context,
+            context_ends="",
+            long_inv_freq=(),
+            long_context=0,
+        )
+
     @property
     def limit(self) -> str:
         """max_context for messages, with the reason where the config promises more."""
@@ -232,7 +249,17 @@ class DecoderConfig:
     @property
     def plain(self) -> bool:
         """Whether it has no feature that Llama lacks, and Llama's names."""
-        own = {"context_ends", "qkv_bias", "o_bias", "mlp_bias", "bos", "eos", "plan"}
+        own = {
+            "context_ends",
+            "long_inv_freq",
+            "long_context",
+            "qkv_bias",
+            "o_bias",
+            "mlp_bias",
+            "bos",
+            "eos",
+            "plan",
+        }
         features = [f for f in fields(self) if f.default is not MISSING and f.name not in own]
         same = all(getattr(self, f.name) == f.default for f in features)
         return same and all(layer == Layer() for layer in self.plan)

@@ -20,7 +20,7 @@ F32 = NDArray[np.float32]
 ONE = np.float32(1)
 DEFAULT_THETA = 10000.0
 
-LONGER = "longrope: a longer sequence has other frequencies, from its first token on"
+LONGER = "longrope: a sequence that grows longer changes the frequencies of its first tokens"
 """Why a context ends before `max_position_embeddings`."""
 
 Table = tuple[tuple[float, ...], float]
@@ -81,10 +81,10 @@ class RopeReader:
     """Reads `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before), and
     refuses a config in which the two disagree.
 
-    `max_context` is how many positions the tables of this config serve: a scaling that depends on
-    the length of the sequence (longrope) is supported as far as it is constant. Behind that,
-    transformers rotates every token by the other frequencies, the first ones too (Phi 3 computes
-    its whole cache anew when a sequence grows so long), which is no step of one program.
+    `max_context` is how many positions the tables of this config serve. One scaling depends on the
+    length of the sequence: longrope has `long_inv_freq` behind its original context, for every
+    token, the first ones too. A sequence that begins longer has these throughout; one that grows
+    longer (Phi 3 computes its whole cache anew then) ends at `max_context`.
     """
 
     def __init__(self, config: Fields, rope: Rope, head_dim: int):
@@ -111,6 +111,7 @@ class RopeReader:
         if "longrope" in types:
             self.max_context = min(self.positions, self.original_context(self.parameters[FULL]))
         self.context_ends = LONGER if self.max_context < self.positions else ""
+        self.long_inv_freq: tuple[float, ...] = ()
         theta = config.number(rope.theta, DEFAULT_THETA)
         local = config.number(rope.local_theta, theta) if rope.local_theta else theta
         self.theta = {FULL: theta, SLIDING: local}
@@ -206,11 +207,16 @@ class RopeReader:
         return inv, rope.number("attention_factor", default)
 
     def longrope(self, rope: Fields, theta: float, dim: int) -> tuple[F32, float]:
-        """LongRoPE (https://arxiv.org/abs/2402.13753) in its original context."""
+        """LongRoPE (https://arxiv.org/abs/2402.13753) in its original context, and leaves
+        `long_inv_freq`."""
         context = self.original_context(rope)
-        short = np.array(rope.numbers("short_factor", dim // 2), np.float32)
-        rope.numbers("long_factor", dim // 2)
+        powers = powf(theta, steps(dim))
+        short, long = (
+            (ONE / (np.array(rope.numbers(name, dim // 2), np.float32) * powers)).astype(np.float32)
+            for name in ("short_factor", "long_factor")
+        )
+        if self.context_ends and not self.rope.local_theta:
+            self.long_inv_freq = tuple(float(v) for v in long)
         factor = rope.number("factor", self.positions / context)
         default = math.sqrt(1 + math.log(factor) / math.log(context)) if factor > 1 else 1.0
-        inv = (ONE / (short * powf(theta, steps(dim)))).astype(np.float32)
-        return inv, rope.number("attention_factor", default)
+        return short, rope.number("attention_factor", default)

@@ -1,5 +1,5 @@
 """Phi 3, 3.5 and 4: one matrix of queries, keys and values, one of gate and up; a part of each head
-may rotate, and LongRoPE has frequencies for long sequences of which the short set is supported."""
+may rotate, and LongRoPE has other frequencies for sequences that begin long."""
 
 from amk.frontends.hf.decoder import Names
 from amk.frontends.hf.family import Family, Rope
