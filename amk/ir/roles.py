@@ -26,8 +26,8 @@ TICKET_BITS = 16
 WORD_BITS = 32
 """Width of block numbers and tickets."""
 LOADS, ROTATING_LOADS = 16, 12
-"""Loads of x that a lane may have in flight, where a warp has the same columns in every block of a
-gemv, and where it has not."""
+"""Loads by which the lanes of a warp get the columns of x that the warp works on, at most: where it
+has the same ones in every block of a gemv, and where it needs all of x."""
 MATRIX_GROUP, MATRIX_ROWS, MATRIX_HEAD = 8, 16, 64
 """Query heads, cache rows and head size of attention by matrix instructions."""
 
@@ -52,7 +52,8 @@ class Roles:
 
     def split(self, name: str) -> bool:
         """Whether consumers only multiply, and finishers complete the row blocks. Every warp then
-        polls the columns of x that it works on, and no warp waits for another."""
+        polls the columns of x that it works on; if these are others in every row block, all of
+        them poll x together."""
         k = self.p.kernels[name]
         if not isinstance(k, Gemv) or name in self.synchronized:
             return False
