@@ -83,7 +83,7 @@ class Roles:
     def most_parts(self) -> int:
         """Most partial sums of a row block that finishers complete."""
         named = (self.p.kernels[name] for name in self.splits)
-        return max([self.ring.consumers, *(self.parts(k) for k in named if isinstance(k, Gemv))])
+        return max([1, *(self.parts(k) for k in named if isinstance(k, Gemv))])
 
     @cached_property
     def entries_needed(self) -> int:

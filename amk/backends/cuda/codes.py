@@ -84,6 +84,8 @@ class Code:
     """Bytes of the stage that each warp has for itself."""
     together: int = 0
     """Bytes of each of the two stages of gemvs whose columns rotate."""
+    squares: int = 0
+    """Bytes beside it for the sums of squares of what the consumers' threads have read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +299,9 @@ class Coder:
         if not private:
             return Code("Gemv", constants, types, stage), record
         if rotating:
-            return Code("Gemv", constants, types, 0, together=stage), record
+            norms = any(g.norm for g in self.same_width(k))
+            units = min(32 * ring.consumers, slices * ring.columns // self.unit(k.x))
+            return Code("Gemv", constants, types, 0, 0, stage, 8 * units * norms), record
         return Code("Gemv", constants, types, 0, private=stage // ring.consumers), record
 
     def _attention(self, name: str, k: Attention) -> tuple[Code, list[int]]:

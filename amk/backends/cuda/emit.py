@@ -181,8 +181,8 @@ def _shared(
     shared.add("ZERO_AT", 0)
     shared.add("PARTS", layout.roles.entries * ENTRY_BYTES)
     shared.add("PRIVATE_PARTS", ring.depth * layout.roles.most_parts * ENTRY_BYTES)
-    squares = any(c.together and dict(c.constants)["bool NORM"] == "true" for c in codes)
-    shared.add("SQUARES", 2 * 32 * ring.consumers * 8 * squares)
+    squares = align(max(c.squares for c in codes), 16)
+    shared.add("SQUARES", 2 * squares)
     shared.add("PROGRESS", 4 * ring.finishers)
     shared.add("BEST", 8 * candidates)
     shared.add("STOP", 8)
@@ -205,6 +205,7 @@ def _shared(
     shared.add("RECORDS", 128 * (ring.consumers + 1 + ring.finishers), 128)
     shared.places["PRIVATE_BYTES"] = private
     shared.places["TOGETHER_BYTES"] = together
+    shared.places["SQUARES_BYTES"] = squares
     shared.places["ZEROED"] = end - shared.places["ZERO_AT"]
     return shared
 

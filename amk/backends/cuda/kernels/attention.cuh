@@ -178,13 +178,16 @@ struct Attention {
   static __device__ __forceinline__ void inputs(const Cta& c, const View<Q>& q, const View<K>& k, const View<K>& v, bool here,
                                                 bool fresh, int eq, int ek, int d, float (&fq)[8], Row<T>& rk, Row<T>& rv) {
     float uq[QU][Q::UNIT], f[8], wq[8], wk[8];
-    if constexpr (P::NORMS) {
-      load_norm<typename P::QNorm>(c, c.field(A_Q_NORM), d, wq);
-      load_norm<typename P::KNorm>(c, c.field(A_K_NORM), d, wk);
-    }
+    auto norms = [&] {
+      if constexpr (P::NORMS) {
+        load_norm<typename P::QNorm>(c, c.field(A_Q_NORM), d, wq);
+        load_norm<typename P::KNorm>(c, c.field(A_K_NORM), d, wk);
+      }
+    };
+    if constexpr (Q::HALF) norms();  // of fp32 there are too many registers to wait in
     if constexpr (P::APPEND) {
       float uk[KU][K::UNIT], uv[KU][K::UNIT];
-      if constexpr (Q::SPACE == FLAGGED && K::SPACE == FLAGGED) {
+      if constexpr (Q::SPACE == FLAGGED && K::SPACE == FLAGGED && Q::HALF) {  // together, where registers suffice
         ulonglong2 w[QU + 2 * KU];
         poll(c, w,
              [&](int i) -> const u64* {
@@ -202,6 +205,7 @@ struct Attention {
         fetch<K, KU>(c, k, uk, [&](int i) { return fresh ? ek + i * K::UNIT : -1; });
         fetch<K, KU>(c, v, uv, [&](int i) { return fresh ? ek + i * K::UNIT : -1; });
       }
+      if constexpr (!Q::HALF) norms();
       eight(uk, 0, f);
       if constexpr (P::NORMS) normalize(f, wk);
       if constexpr (P::ROTARY > 0) rotate(f, d);
@@ -210,6 +214,7 @@ struct Attention {
       rv.set(f);
     } else {
       fetch<Q, QU>(c, q, uq, [&](int i) { return here ? eq + i * Q::UNIT : -1; });
+      if constexpr (!Q::HALF) norms();
     }
     eight(uq, 0, fq);
     if constexpr (P::NORMS) normalize(fq, wq);
@@ -263,7 +268,7 @@ struct Attention {
     bool fresh = rows_below(c.pos + 1, s) > old && c.warp == blocks % WARPS;  // this warp has row pos, behind its blocks
     T* head = cache + (u64)g * P::CACHE_ROWS * 2 * HD;
     const unsigned char* rows = reinterpret_cast<const unsigned char*>(head);
-    uint4 k[2][KC], v[4][VC];
+    uint4 k[2][KC] = {}, v[4][VC] = {};
     auto load_keys = [&](int n) {
 #pragma unroll
       for (int t = 0; t < 2; t++) {
@@ -424,7 +429,7 @@ struct Attention {
     float* held = sums + PARTS_OF_TILE;  // results of all tiles but the last, when one instruction has several
     enter(c);
     if (!P::MATRIX && c.thread() == 0) store_release(smem + KV_GO, ticket(c));
-    float2 mine[PER];
+    float2 mine[PER] = {};
 #pragma unroll 1
     for (int tile = lo; tile < hi; tile++) {
       const int g = tile / P::SPLITS, s = tile % P::SPLITS;
@@ -433,7 +438,7 @@ struct Attention {
         if constexpr (P::MATRIX) {
           by_matrix(c, qv, kv, vv, cache, g, s, part, maxima, sums);
         } else {
-          const int group = c.lane / LANES, d = c.lane % LANES * 8, sub = c.warp % PER_HEAD;
+          const int lane = here(c.lane), group = lane / LANES, d = lane % LANES * 8, sub = c.warp % PER_HEAD;
           const bool here = d < HD;
           const int old = P::APPEND ? rows_below(c.pos, s) : rows_below(c.pos + 1, s), gone = rows_gone(c.pos, s);
           const bool owner = P::APPEND && rows_below(c.pos + 1, s) > old;

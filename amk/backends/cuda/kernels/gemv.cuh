@@ -186,7 +186,7 @@ struct Gemv {
   /// By a finisher of a rotating gemv: the norm's scale, from what every consumer thread has left beside the stage.
   static __device__ __forceinline__ float scale_together(const Cta& c, int side, u32 tag) {
     constexpr int WORDS = P::SLICES * UNITS < THREADS ? P::SLICES * UNITS : THREADS, N = ceil_div(WORDS, 32);
-    const u32 from = shared(smem + SQUARES) + side * THREADS * 8;
+    const u32 from = shared(smem + SQUARES) + side * SQUARES_BYTES;
     u64 v[N];
     bool again;
     do {
@@ -510,7 +510,7 @@ struct Gemv {
       if (TOTAL % THREADS == 0 || u < TOTAL) z += stage_unit(stage, u, v[i], w[i]);
     }
     if constexpr (P::NORM) {
-      if (norm) entry_put(shared(smem + SQUARES) + (c.side * THREADS + unit) * 8, z, c.block);
+      if (norm && unit < TOTAL) entry_put(shared(smem + SQUARES) + c.side * SQUARES_BYTES + unit * 8, z, c.block);
     }
     meet();
     AMK_FRESH(c);

@@ -123,7 +123,11 @@ template <class O, int N, class At>
 __device__ __forceinline__ void fetch(const Cta& c, const View<O>& v, float (&out)[N][O::UNIT], At at) {
   if constexpr (O::SPACE == FLAGGED) {
     ulonglong2 w[N];
-    poll(c, w, [&](int i) { return at(i) < 0 ? nullptr : words_at(v, at(i)); }, [&](int) { return v.epoch; });
+    auto address = [&](int i) -> const u64* {
+      const int e = at(i);
+      return e < 0 ? nullptr : words_at(v, O::HALF ? e : here(e));  // of fp32 there are too many to keep
+    };
+    poll(c, w, address, [&](int) { return v.epoch; });
 #pragma unroll
     for (int i = 0; i < N; i++) unpack<O>(w[i], out[i]);
   } else {
@@ -155,7 +159,11 @@ __device__ __forceinline__ void fetch(const Cta& c, const View<O>& v, float (&ou
 template <class O, int N, class At, class Meanwhile>
 __device__ __forceinline__ void fetch_whole(const Cta& c, const View<O>& v, float (&out)[N][O::UNIT], At at, Meanwhile meanwhile) {
   ulonglong2 w[N];
-  poll<true>(c, w, [&](int i) { return at(i) < 0 ? nullptr : words_at(v, at(i)); }, [&](int) { return v.epoch; }, meanwhile);
+  auto address = [&](int i) -> const u64* {
+    const int e = at(i);
+    return e < 0 ? nullptr : words_at(v, O::HALF ? e : here(e));
+  };
+  poll<true>(c, w, address, [&](int) { return v.epoch; }, meanwhile);
 #pragma unroll
   for (int i = 0; i < N; i++) unpack<O>(w[i], out[i]);
 }
