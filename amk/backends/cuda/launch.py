@@ -41,7 +41,8 @@ from amk.ir.program import DTYPES, Program
 from amk.ir.sampling import GREEDY
 
 PATIENCE = 5_000_000
-"""Polls that one wait may take before the watchdog ends the launch: about 2 s."""
+"""Polls that one wait for global memory may take before the watchdog ends the launch: about 2 s.
+Waits within an SM take longer (runtime/watchdog.cuh)."""
 
 
 class Args(ctypes.Structure):
@@ -145,6 +146,27 @@ def unloadable(path: Path, target: Target, driver: int) -> str:
     )
 
 
+def awaited(layout: Layout, kind: int, where: int, want: int) -> str:
+    """What a wait of `kind` (`enum Waiting` of runtime/watchdog.cuh) was for."""
+    word = f"word {where}"
+    for name, region in layout.words.regions.items():
+        if kind == 0 and region.at <= where * 8 < region.at + region.size:
+            sector, byte = divmod(where * 8 - region.at, SECTOR * SPREAD)
+            word = f"word {sector * (SECTOR // 8) + byte // 8} of @{name}"
+    return (
+        f"the epoch of {word} to be {want}",
+        f"counter {where} to be {want}",
+        f"the token of step {where} to be {want}",
+        f"slot {where} of the weight ring",
+        "the sums of the squares of x",
+        f"the partial sums of the rows from {where}",
+        "the stage to be free for rows of keys and values",
+        f"buffer {where} of the rows of keys and values to be free",
+        f"buffer {where} of the rows of keys and values",
+        f"the finishers to reach row block {where}",
+    )[kind]
+
+
 class Session:
     """A program with its weights on a GPU.
 
@@ -192,6 +214,7 @@ class Session:
         most = gpu.get_attribute(attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
         check_shared(program, self.emitted.shared, gpu.name(), most)
         self.layout = self.emitted.layout
+        self.warps = self.emitted.threads // 32
         self.taken: list[Any] = []
         self.library: Any = None
         self.context: Any = gpu.retain_primary_context()
@@ -253,7 +276,7 @@ class Session:
         self.counters = self._keep(driver.mem_alloc(4 * max(1, self.program.counters)))
         self.prompt = self._keep(driver.mem_alloc(4 * self.rows))
         self.tokens = self._keep(driver.mem_alloc(8 * self.rows))
-        self.report = self._keep(driver.mem_alloc(16 * self.sms))
+        self.report = self._keep(driver.mem_alloc(16 * self.sms * self.warps))
         self.traced = self.emitted.instructions * 3
         self.trace = None
         if trace:
@@ -289,7 +312,7 @@ class Session:
             driver.memset_d8(int(self.words) + region.at, 0, region.size)
         driver.memset_d32(self.counters, 0, max(1, self.program.counters))
         driver.memset_d32(self.tokens, 0, 2 * self.rows)
-        driver.memset_d32(self.report, 0, 4 * self.sms)
+        driver.memset_d32(self.report, 0, 4 * self.sms * self.warps)
         driver.Context.synchronize()
 
     # Running
@@ -359,39 +382,28 @@ class Session:
         return Result(tokens, float(first.time_till(last)) * 1e3)
 
     def _check_report(self) -> None:
-        reports = np.empty((self.sms, 4), np.uint32)
+        reports = np.empty((self.sms, self.warps, 4), np.uint32)
         self.driver.memcpy_dtoh(reports, self.report)
         number = {name: i for i, name in enumerate(self.program.kernels)}
-        stuck: list[tuple[int, int, int, int]] = []
-        for sm, r in enumerate(reports):
-            if r[0]:
-                index = int(r[0]) >> 3
-                kernel = number[self.program.queues[sm][index - 1].kernel] if index else -1
-                stuck.append((int(r[1]), kernel, sm, index))
+        stuck: list[tuple[int, ...]] = []
+        for sm, warp in np.argwhere(reports[:, :, 0]):
+            about, step, where, want = map(int, reports[sm, warp])
+            index = about >> 5
+            kernel = number[self.program.queues[sm][index - 1].kernel] if index else -1
+            stuck.append((step, kernel, about >> 1 & 15, int(sm), index, where, want))
         if not stuck:
             return
         self._reset()
         # Who waits for what comes first in the program; the others wait for that one.
-        step, _, sm, index = min(stuck)
-        kind, where, want = int(reports[sm, 0]) >> 1 & 3, int(reports[sm, 2]), int(reports[sm, 3])
+        step, _, kind, sm, index, where, want = min(stuck)
         who = f"SM {sm}"
         if index:
             who = f"instruction {index - 1} of {who} (@{self.program.queues[sm][index - 1].kernel})"
         raise Stuck(
             f"the watchdog ended the launch: {who} waited in step {step} for "
-            f"{self._awaited(kind, where)} to be {want}; {len(stuck)} of {self.sms} SMs were stuck"
+            f"{awaited(self.layout, kind, where, want)}; "
+            f"{len({sm for *_, sm, _, _, _ in stuck})} of {self.sms} SMs were stuck"
         )
-
-    def _awaited(self, kind: int, where: int) -> str:
-        if kind == 1:
-            return f"counter {where}"
-        if kind == 2:
-            return f"the token of step {where}"
-        for name, region in self.layout.words.regions.items():
-            if region.at <= where * 8 < region.at + region.size:
-                sector, word = divmod(where * 8 - region.at, SECTOR * SPREAD)
-                return f"the epoch of word {sector * (SECTOR // 8) + word // 8} of @{name}"
-        return f"word {where}"
 
     def generate(
         self, prompt: Sequence[int], max_tokens: int, eos: Sequence[int] = ()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 from amk.backends.cuda.decoder import CudaDecoder
 from amk.backends.cuda.driver import pycuda
 from amk.backends.cuda.emit import emit
+from amk.backends.cuda.gpu import find_gpu
 from amk.backends.cuda.launch import Session, Stuck
-from amk.backends.cuda.nvcc import compile_cubin
+from amk.backends.cuda.nvcc import compile_cubin, run_nvcc
 from amk.backends.cuda.target import TARGETS
 from amk.errors import AmkError
 from amk.interpreters.vm import VmInterpreter
@@ -308,6 +310,71 @@ def test_the_watchdog_names_what_was_awaited() -> None:
     stuck = pytest.raises(Stuck, match=r"instruction \d+ of SM \d+ \(@l1.down\).*of @h")
     with Session(program, weights(t), approve=None, patience=20_000) as session, stuck:
         session.run([1], 1)
+
+
+LOST = {
+    "a copy of weights": (
+        Tiny(),
+        '::"r"(full_barrier(at)), "n"(COPY_BYTES)',
+        '::"r"(full_barrier(at)), "r"(COPY_BYTES + 16 * (blockIdx.x == 1 && step == 2 && i == 5))',
+        r"SM 1 \(@\S+\) waited in step 2 for slot \d+ of the weight ring",
+    ),
+    "partial sums": (
+        Tiny(),
+        "if (!(lane & 3))\n      asm",
+        "if (!(lane & 3) && !(blockIdx.x == 2 && tag == 9))\n      asm",
+        r"SM 2 \(@\S+\) waited in step 0 for the partial sums of the rows from \d+",
+    ),
+    "that blocks are finished": (
+        Tiny(vocab=400, sms=2),
+        "if (c.lane == 0) *progress",
+        "if (c.lane == 0 && blockIdx.x != 1) *progress",
+        r"SM 1 \(@\S+\) waited in step 0 for the (finishers to reach row block|partial sums)",
+    ),
+    "squares of x": (
+        Tiny(),
+        "if (norm && unit < TOTAL) entry_put(",
+        "if (norm && unit < TOTAL && !(blockIdx.x == 1 && threadIdx.x == 3)) entry_put(",
+        r"SM 1 \(@\S+\) waited in step 0 for the sums of the squares of x",
+    ),
+    "rows of the cache": (
+        Tiny(),
+        '::"r"(kv_full(buffer)), "r"(bytes)',
+        '::"r"(kv_full(buffer)), "r"(bytes + 16 * (blockIdx.x == 1))',
+        r"SM 1 \(@l0.attn\) waited in step 1 for buffer 0 of the rows of keys and values;",
+    ),
+    "that rows were read": (
+        Tiny(),
+        "if (c.lane == 0) barrier_arrive(kv_empty(buffer))",
+        "if (c.lane == 0 && blockIdx.x != 1) barrier_arrive(kv_empty(buffer))",
+        r"SM 1 \(@l\d.attn\) waited in step \d+ for buffer \d of the rows .* to be free",
+    ),
+    "that the stage is free": (
+        Tiny(),
+        "if (!P::MATRIX && c.thread() == 0)",
+        "if (!P::MATRIX && c.thread() == 0 && blockIdx.x != 1)",
+        r"SM 1 \(@l0.attn\) waited in step 0 for the stage to be free",
+    ),
+}
+"""What one warp of an SM is never told by another: how the emitted source is broken for that, and
+what the report then says."""
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_the_watchdog_ends_waits_within_an_sm(lost: str, tmp_path: Path) -> None:
+    t, whole, broken, message = LOST[lost]
+    program, target = fused(t), TARGETS[find_gpu().arch]
+    source = emit(program, target=target).source
+    assert whole in source
+    cubin, _ = run_nvcc(source.replace(whole, broken), target, tmp_path)
+    with Session(program, weights(t), approve=None, patience=20_000, cubin=cubin) as session:
+        for _ in range(2):
+            began = perf_counter()
+            with pytest.raises(Stuck, match=message):
+                session.run(IDS, len(IDS))
+            assert perf_counter() - began < 5
+    with proved(program, weights(t)) as session:
+        assert error(session.logits(IDS), reference(t, weights(t), IDS)) < 2e-6
 
 
 def without(program: Program, kernel: str) -> Program:

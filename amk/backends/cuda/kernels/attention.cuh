@@ -389,7 +389,8 @@ struct Attention {
     if constexpr (P::MATRIX) return;
     const unsigned char* cache = c.a.cache + (u64)c.field(A_CACHE) * 16;
     const int lo = c.field(LO), hi = c.field(HI);
-    while ((int)(load_acquire(smem + KV_GO) - ticket(c)) < 0) {
+    u32 polls = 0;
+    while ((int)(load_acquire(smem + KV_GO) - ticket(c)) < 0 && !give_up_near(c, polls, ON_STAGE, 0)) {
     }
     __syncwarp();
 #if AMK_BULK_COPY
@@ -408,8 +409,10 @@ struct Attention {
         for (int at = gone, end; at < old; at = end) {
           end = min(old, (at / CHUNK_ROWS + 1) * CHUNK_ROWS);
           const u32 buffer = c.chunk % KV_BUFFERS, lap = c.chunk / KV_BUFFERS;
-          barrier_wait(kv_empty(buffer), lap ^ 1);  // at once in the launch's first lap: no phase is over yet
+          // at once in the launch's first lap: no phase is over yet
+          barrier_wait(c, kv_empty(buffer), lap ^ 1, ON_ROOM, buffer);
           if (++c.chunk == 2 * KV_BUFFERS) c.chunk = 0;
+          if (block_gave_up()) return;  // nobody waits for the rows
           copy_rows(buffer, rows + (u64)row(at, s) * ROW_BYTES, (end - at) * ROW_BYTES, c.lane);
         }
       }
@@ -475,7 +478,7 @@ struct Attention {
               const int from = P::WINDOW == 0 ? i * CHUNK_ROWS : max(gone, (before + i) * CHUNK_ROWS);
               const int count = min(old, (before + i + 1) * CHUNK_ROWS) - from;
               const T* chunk = reinterpret_cast<const T*>(smem + KV_STAGE + buffer * KV_BYTES) + d;
-              barrier_wait(kv_full(buffer), parity);
+              barrier_wait(c, kv_full(buffer), parity, ON_ROWS, buffer);
 #pragma unroll 1
               for (int j = sub * ROWS; busy && j < count; j += PER_HEAD * ROWS * DEPTH) {
                 float score[DEPTH];

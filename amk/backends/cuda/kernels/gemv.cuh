@@ -188,14 +188,14 @@ struct Gemv {
     constexpr int WORDS = P::SLICES * UNITS < THREADS ? P::SLICES * UNITS : THREADS, N = ceil_div(WORDS, 32);
     const u32 from = shared(smem + SQUARES) + side * SQUARES_BYTES;
     u64 v[N];
-    bool again;
-    do {
-      again = false;
+    for (u32 polls = 0;;) {
+      bool again = false;
 #pragma unroll
       for (int i = 0; i < N; i++) v[i] = entry_word(from + min(c.lane + i * 32, WORDS - 1) * 8);
 #pragma unroll
       for (int i = 0; i < N; i++) again |= (u32)(v[i] >> 32) != tag;
-    } while (__any_sync(ALL, again));
+      if (!__any_sync(ALL, again) || give_up_together(c, polls, ON_SQUARES, 0)) break;
+    }
     float z = 0.f;
 #pragma unroll
     for (int i = 0; i < N; i++) z += WORDS % 32 && c.lane + i * 32 >= WORDS ? 0.f : value(v[i]);
@@ -208,7 +208,7 @@ struct Gemv {
   static __device__ __forceinline__ void collect(Cta& c, GemvRun& g, const Places<E>& p, int row, Entry entry, u32 tag) {
     const bool squares = P::NORM && P::PRIVATE && !ROTATING && g.scale == 0.f;
     const Rows<E> x = rows_of<E>(c, g, p, row);
-    entries_wait<PARTS_OF_BLOCK>(c.lane, entry, squares, tag);
+    entries_wait<PARTS_OF_BLOCK>(c, row, entry, squares, tag);
     const float2 in = residual<E>(c, g, p, x);
     float y[2] = {};
     entry_sums<PARTS_OF_BLOCK>(y, [&](int i) { return entry(i) + (c.lane & 3) * 16; });

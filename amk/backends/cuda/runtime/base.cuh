@@ -11,6 +11,7 @@ using bf16 = __nv_bfloat16;
 
 constexpr int THREADS = WARPS * 32;
 constexpr int BLOCK_THREADS = THREADS + 32 + FINISHERS * 32;
+constexpr int REPORTS = BLOCK_THREADS / 32;
 constexpr u32 ALL = 0xffffffffu;
 
 /// What the host passes. `turn` counts the steps of all earlier launches, so that epochs never recur.
@@ -23,7 +24,7 @@ struct Args {
   const int* prompt;  ///< tokens given; step t < prompt_length reads prompt[t]
   u64* tokens;        ///< one word a step: the token chosen, and turn + t + 1
   int* out;           ///< the same for the host (mapped memory), or null
-  u32* report;        ///< 4 words an SM: what the watchdog has to say
+  u32* report;        ///< 4 words a warp (REPORTS an SM): what the watchdog has to say
   u64* trace;         ///< time stamps, or null
   u64 seed;  ///< of the random numbers (sample.cuh)
   float inverse_temperature;  ///< 0 takes the likeliest token

@@ -83,12 +83,12 @@ __device__ __forceinline__ void poll(const Cta& c, ulonglong2 (&w)[N], At at, Ep
     if (at(i)) w[i] = load_pair(at(i));
   }
   meanwhile();
-  for (u32 polls = 0, rounds = 1;; rounds++) {
+  for (u32 polls = 1;; polls++) {
     bool again = false;
 #pragma unroll
     for (int i = 0; i < N; i++) again |= (u32)(w[i].x >> 32) != epoch(i) || (u32)(w[i].y >> 32) != epoch(i);
     if (!__any_sync(lanes, again)) break;
-    if (rounds % UNWATCHED == 0 && !__any_sync(lanes, again && !give_up(c, polls, ON_WORD, word_number(c, at(0)), epoch(0)))) break;
+    if (polls % UNWATCHED == 0 && !__any_sync(lanes, again && !expired(c, polls, ON_WORD, word_number(c, at(0)), epoch(0)))) break;
 #pragma unroll
     for (int i = 0; i < N; i++)
       if ((u32)(w[i].x >> 32) != epoch(i) || (u32)(w[i].y >> 32) != epoch(i)) w[i] = load_pair(at(i));

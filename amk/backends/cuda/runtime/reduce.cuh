@@ -31,7 +31,7 @@ __device__ __forceinline__ u32 slowest_finisher() {
 
 /// By consumers: until every row block before `block` is finished.
 __device__ __forceinline__ void reach(Cta& c, u32 block) {
-  while ((int)(block - c.reached) > 0) c.reached = slowest_finisher();
+  for (u32 polls = 0; (int)(block - c.reached) > 0 && !give_up_near(c, polls, ON_FINISHERS, block);) c.reached = slowest_finisher();
 }
 
 /// By consumers, ahead of an instruction that shares buffers with finishers, or that tells other SMs what this one has
@@ -64,19 +64,20 @@ __device__ __forceinline__ ulonglong2 entry_words(u32 address) {
 
 __device__ __forceinline__ float value(u64 word) { return __uint_as_float((u32)word); }
 
-/// By one warp: until all words of N entries are there, and, where `squares`, their sums of squares. A lane looks at two
-/// words of one entry in eight: the fewer reads, the sooner the last word is seen, and the more room have the consumers.
+/// By one warp: until all words of N entries of the block that starts at `row` are there, and, where `squares`, their sums
+/// of squares. A lane looks at two words of one entry in eight: the fewer reads, the sooner the last word is seen, and the
+/// more room have the consumers.
 template <int N, class Entry>
-__device__ __forceinline__ void entries_wait(int lane, Entry entry, bool squares, u32 tag) {
+__device__ __forceinline__ void entries_wait(const Cta& c, int row, Entry entry, bool squares, u32 tag) {
 #pragma unroll 1
   for (int first = 0; first < N; first += 8) {
-    const u32 at = entry(N % 8 ? min(first + (lane >> 2), N - 1) : first + (lane >> 2));
-    bool again;
-    do {
-      const ulonglong2 v = entry_words(at + (lane & 3) * 16);
-      again = (u32)(v.x >> 32) != tag || (u32)(v.y >> 32) != tag;
+    const u32 at = entry(N % 8 ? min(first + (c.lane >> 2), N - 1) : first + (c.lane >> 2));
+    for (u32 polls = 0;;) {
+      const ulonglong2 v = entry_words(at + (c.lane & 3) * 16);
+      bool again = (u32)(v.x >> 32) != tag || (u32)(v.y >> 32) != tag;
       if (squares) again |= (u32)(entry_word(at + 64) >> 32) != tag;
-    } while (__any_sync(ALL, again));
+      if (!__any_sync(ALL, again) || give_up_together(c, polls, ON_SUMS, row)) break;
+    }
   }
 }
 

@@ -14,6 +14,7 @@ static_assert(SLOTS % GROUP == 0 && WINDOW <= SLOTS / GROUP, "the ring holds who
 constexpr int COPIES = SLOTS / GROUP;
 constexpr int CALM = WINDOW > 3 ? WINDOW / 2 : WINDOW > 1 ? WINDOW - 1 : 1;
 constexpr int COPY_BYTES = GROUP * SLOT_BYTES;
+constexpr u32 LANDING = 1 << 16;  ///< polls, some ms, that a copy may still take when the block has given up
 
 __device__ __forceinline__ u32 full_barrier(int copy) { return shared(smem + BARRIERS) + copy * 8; }
 __device__ __forceinline__ u32 empty_barrier(int copy) { return shared(smem + BARRIERS) + (COPIES + copy) * 8; }
@@ -45,8 +46,10 @@ __device__ __forceinline__ bool barrier_peek(u32 barrier, u32 parity) {
   return done != 0;
 }
 
-__device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
-  while (!barrier_test(barrier, parity)) {
+__device__ __forceinline__ void barrier_wait(const Cta& c, u32 barrier, u32 parity, int kind, u32 where) {
+  if (barrier_test(barrier, parity)) return;
+  const u32 began = ticks();
+  while (!barrier_test(barrier, parity) && !expired(c, ticks() - began, kind, where, 0)) {
   }
 }
 
@@ -68,7 +71,7 @@ __device__ __forceinline__ void ring_init() {
 
 /// Consumer: the warp's next slot, once it has landed.
 __device__ __forceinline__ const unsigned char* slot_wait(const Cta& c) {
-  barrier_wait(full_barrier(c.slot / GROUP), c.parity);
+  barrier_wait(c, full_barrier(c.slot / GROUP), c.parity, ON_SLOT, c.slot);
   return smem + c.slot * SLOT_BYTES;
 }
 
@@ -95,6 +98,15 @@ __device__ __forceinline__ void stream_weights(const Args& a, const unsigned cha
   int at = 0, oldest = 0, flying = 0;
   u32 lap = 1, oldest_parity = 0;
   bool first = true, running = true;
+  auto retire = [&] {  // once the oldest copy has landed, or should have long ago
+    while (!barrier_test(full_barrier(oldest), oldest_parity)) {
+      if (!block_gave_up()) continue;
+      for (u32 polls = 0; polls < LANDING && !barrier_peek(full_barrier(oldest), oldest_parity);) polls++;
+      break;
+    }
+    if (++oldest == COPIES) oldest = 0, oldest_parity ^= 1;
+    flying--;
+  };
   for (int step = 0; running && step < a.steps; step++) {
     const unsigned char* p = from;
     const int copies = (step + 1 < a.prompt_length ? count_given : count) / GROUP;
@@ -102,7 +114,7 @@ __device__ __forceinline__ void stream_weights(const Args& a, const unsigned cha
     for (int i = 0; i < copies; i++, p += COPY_BYTES) {
       if (!first) {
         while (!barrier_test(empty_barrier(at), lap)) {
-          if (*stop) {
+          if (*stop || block_gave_up()) {
             running = false;
             break;
           }
@@ -114,11 +126,7 @@ __device__ __forceinline__ void stream_weights(const Args& a, const unsigned cha
       }
       const bool wraps = at + COPIES / 2 >= COPIES;
       const bool starved = (first && !wraps) || barrier_peek(empty_barrier(at + COPIES / 2 - (wraps ? COPIES : 0)), lap ^ wraps);
-      while (flying >= (starved ? WINDOW : CALM)) {
-        barrier_wait(full_barrier(oldest), oldest_parity);
-        if (++oldest == COPIES) oldest = 0, oldest_parity ^= 1;
-        flying--;
-      }
+      while (flying >= (starved ? WINDOW : CALM)) retire();
 #if AMK_BULK_COPY
       asm volatile("mbarrier.arrive.expect_tx.shared.b64 _,[%0],%1;" ::"r"(full_barrier(at)), "n"(COPY_BYTES) : "memory");
       asm volatile(
@@ -136,10 +144,7 @@ __device__ __forceinline__ void stream_weights(const Args& a, const unsigned cha
       if (++at == COPIES) at = 0, lap ^= 1, first = false;
     }
   }
-  for (; flying > 0; flying--) {  // no copy may land after the block has left
-    barrier_wait(full_barrier(oldest), oldest_parity);
-    if (++oldest == COPIES) oldest = 0, oldest_parity ^= 1;
-  }
+  while (flying > 0) retire();  // no copy may land after the block has left
 }
 
 // The ring of key and value rows (attention.cuh): KV_BUFFERS buffers of KV_BYTES. Full and empty as above; every consumer
