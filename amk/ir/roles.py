@@ -28,8 +28,8 @@ WORD_BITS = 32
 LOADS, ROTATING_LOADS = 16, 12
 """Loads by which the lanes of a warp get the columns of x that the warp works on, at most: where it
 has the same ones in every block of a gemv, and where it needs all of x."""
-MATRIX_GROUP, MATRIX_ROWS, MATRIX_HEAD = 8, 16, 64
-"""Query heads, cache rows and head size of attention by matrix instructions."""
+MATRIX_GROUP, MATRIX_ROWS, MATRIX_HEADS = 8, 16, (64, 128)
+"""Query heads, cache rows and head sizes of attention by matrix instructions."""
 
 
 class Roles:
@@ -147,7 +147,7 @@ class Roles:
             len(at) == 3
             and all((b.space, b.dtype) == ("flagged", "bf16") for b in at)
             and self.p.caches[k.cache].dtype == "bf16"
-            and k.head_dim == MATRIX_HEAD
+            and k.head_dim in MATRIX_HEADS
             and k.group <= MATRIX_GROUP
             and self.tiles[name] == 1
             and (k.splits == 1 or k.chunk % MATRIX_ROWS == 0)

@@ -323,8 +323,15 @@ class Coder:
         for ref in (k.q, k.k, k.v):
             if ref:
                 self.whole_units(name, ref, k.head_dim)
+        if k.part:
+            self.whole_units(name, k.part, k.part_size)
         warps = self.layout.ring.consumers
         matrix = roles.matrix(name)
+        if matrix and k.q.offset % 8:
+            raise AmkError(f"kernel @{name} reads q at {k.q}: the offset must be a multiple of 8")
+        width = k.group * k.head_dim
+        # threads of split 0 that share what the other splits have for one pair of outputs
+        teams = max(1, min(64 * warps // width, k.splits - 1))
         per_head = warps if matrix else max(1, warps // k.group)
         constants = (
             ("int HEAD_DIM", str(k.head_dim)),
@@ -335,6 +342,7 @@ class Coder:
             ("int DEPTH", "4" if cache.dtype == "bf16" else "2"),
             ("int CHUNK_ROWS", str(roles.chunk_rows(k))),
             ("int TILES", str(tiles)),
+            ("int TEAMS", str(teams)),
             ("bool MATRIX", boolean(matrix)),
             ("float SCALE", number(k.scale)),
             ("bool APPEND", boolean(k.k is not None)),
@@ -368,10 +376,12 @@ class Coder:
             self.table(k.q_norm),
             self.table(k.k_norm),
         ]
-        width = k.group * k.head_dim
         ring = self.layout.ring
-        stage = roles.row_bytes(k) if matrix else ring.kv_buffers * ring.kv_bytes
-        stage += 4 * (per_head * (width + 2 * k.group) + (tiles - 1) * width)
+        beside = max((tiles - 1) * width, (teams - 1) * 2 * width)
+        if matrix:
+            beside = max(beside, roles.row_bytes(k) // 4)
+        stage = 0 if matrix else ring.kv_buffers * ring.kv_bytes
+        stage += 4 * (per_head * (width + 2 * k.group) + beside)
         return Code("Attention", constants, types, stage), record
 
     def _append(self, name: str, k: Append) -> tuple[Code, list[int]]:

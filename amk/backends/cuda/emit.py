@@ -23,8 +23,8 @@ from amk.backends.cuda.codes import (
 from amk.backends.cuda.layout import ALIGN, SECTOR, SPREAD, Layout, align, gemvs, plan
 from amk.backends.cuda.target import Target
 from amk.errors import AmkError
-from amk.ir.kernels import Argmax, Sample
-from amk.ir.program import Program
+from amk.ir.kernels import Argmax, Attention, Gemv, Sample, ceil_div
+from amk.ir.program import DTYPES, SLOT_ROWS, Program, Run
 from amk.ir.roles import ENTRY_BYTES, TICKET_BITS
 
 RUNTIME = (
@@ -46,6 +46,10 @@ HEADERS = {
     "Sample": "sample",
     "Unary": "unary",
 }
+
+
+LOOKAHEAD = 1 << 20
+"""Bytes of an SM's weight stream before an attention tile at which its rows may come to L2."""
 
 
 @dataclass
@@ -315,13 +319,17 @@ def _tables(layout: Layout, records: list[list[int]], counters: bool) -> str:
                 arrivals[s.counter] = arrivals.get(s.counter, 0) + s.amount
     rows: list[list[int]] = []
     streams: list[list[int]] = []
+    ahead: list[list[int]] = []
     for queue, stream in zip(program.queues, layout.streams, strict=True):
         slots = stream.slots + stream.padding
         given = stream.slots - stream.head * skips(layout)
         rest = -given % layout.ring.consumers
+        tiles = rows_ahead(layout, queue)
         streams.append(
             [stream.at // 16, slots, stream.padding, given + rest, rest, len(queue), len(rows)]
+            + [len(ahead), len(tiles)]
         )
+        ahead += tiles
         for run in queue:
             at = 0
             if run.waits or run.signals:
@@ -345,16 +353,62 @@ def _tables(layout: Layout, records: list[list[int]], counters: bool) -> str:
         "/// The queues: kernel and code << 20, tiles lo and hi, place of its counters in EVENTS.",
         _table("unsigned", "QUEUES", rows, columns=4),
         "struct Stream {\n  unsigned from, slots, padding, slots_given, padding_given;\n"
-        "  unsigned instructions, queue;\n};",
+        "  unsigned instructions, queue, ahead, tiles_ahead;\n};",
         "/// Per SM its weight stream (in units of 16 bytes), slots a step (and in one whose next\n"
-        "/// token is given), and queue.",
+        "/// token is given), queue, and attention tiles.",
         _table("Stream", "STREAMS", streams, flat=True),
+        "struct RowsAhead {\n  unsigned begin, end, head, row_bytes;\n"
+        "  unsigned chunk, splits, split, window;\n};",
+        "/// Attention tiles in the order of the queues.",
+        _table("RowsAhead", "ROWS_AHEAD", ahead or [[0] * 8], flat=True),
         "struct RopeRow {\n  unsigned from, pairs, at;\n};",
         _table("RopeRow", "ROPE_ROWS", ropes or [[0, 0, 0]], flat=True),
     ]
     if counters:
         parts += [_table("unsigned", "EVENTS", events, columns=3)]
     return "\n".join(parts) + "\n"
+
+
+def rows_ahead(layout: Layout, queue: list[Run]) -> list[list[int]]:
+    """`struct RowsAhead` (ring.cuh) of every attention tile of a queue.
+
+    The loader is at most a ring ahead of the consumers: once it fetches what lies a ring behind the
+    tile, the tile is done. Tiles do not look further back than the attention before them, so that
+    L2 need not hold the rows of several layers.
+    """
+    ring, program = layout.ring, layout.program
+    copies = ring.slots // ring.group
+    found: list[list[int]] = []
+    slots = before = 0
+    for run in queue:
+        kernel = program.kernels[run.kernel]
+        if isinstance(kernel, Gemv):
+            lo, hi = kernel.rows(run.lo, run.hi)
+            slots += ceil_div(hi - lo, SLOT_ROWS) * layout.slices(kernel.k)
+        if not isinstance(kernel, Attention):
+            continue
+        cache = program.caches[kernel.cache]
+        row = 2 * kernel.head_dim * DTYPES[cache.dtype]
+        at = slots // ring.group
+        begin = max(before, at - LOOKAHEAD // (ring.group * layout.slot_bytes))
+        for tile in range(run.lo, run.hi):
+            g, split = divmod(tile, kernel.splits)
+            head = layout.caches.regions[kernel.cache].at + g * cache.rows * row
+            chunk = kernel.chunk if kernel.splits > 1 else cache.rows
+            found.append(
+                [
+                    begin,
+                    at + copies + 1,
+                    head // 16,
+                    row,
+                    chunk,
+                    kernel.splits,
+                    split,
+                    kernel.window,
+                ]
+            )
+        before = at
+    return found
 
 
 def _table(
@@ -416,21 +470,4 @@ def _dispatch(codes: dict[Code, int], joined: set[int]) -> str:
         if code.template == "Attention":
             produce = f"if (c.warp == WARPS + FINISHERS) Attention<Code{number}>::produce(c);"
             lines += [f"    case {number}:", f"      {produce}", "      break;"]
-    lines += [
-        "  }",
-        "}",
-        "",
-        "__device__ __forceinline__ u32 load_record(int index, int lane);",
-        "",
-    ]
-    lines += ["__device__ __forceinline__ void prefetch(const Cta& c, u32 code, int index) {"]
-    lines += ["  switch (code) {"]
-    for code, number in codes.items():
-        if code.template == "Attention":
-            of = f"Attention<Code{number}>"
-            lines += [
-                f"    case {number}:",
-                f"      {of}::prefetch(c, load_record(index, c.lane));",
-                "      break;",
-            ]
     return "\n".join([*lines, "  }", "}", ""])

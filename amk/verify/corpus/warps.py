@@ -69,8 +69,9 @@ def by_fragments(p: Program, name: str) -> bool:
     alone = all(run.hi - run.lo == 1 for queue in p.queues for run in queue if run.kernel == name)
     plain = not (k.window or k.softcap or k.q_norm or k.rope)
     whole = k.splits == 1 or k.chunk % 16 == 0
-    fits = k.head_dim == 64 and k.heads // k.kv_heads <= 8 and p.caches[k.cache].dtype == "bf16"
-    return spaces == {("flagged", "bf16")} and alone and plain and whole and fits
+    fits = k.head_dim in (64, 128) and k.heads // k.kv_heads <= 8
+    half = spaces == {("flagged", "bf16")} and p.caches[k.cache].dtype == "bf16"
+    return half and alone and plain and whole and fits
 
 
 def by_finishers(p: Program, r: Ring, name: str) -> bool:

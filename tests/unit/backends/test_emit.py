@@ -7,15 +7,18 @@ import re
 import shutil
 from dataclasses import replace
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from amk.backends.cuda.emit import emit, emit_cuda
+from amk.backends.cuda.emit import emit, emit_cuda, rows_ahead
+from amk.backends.cuda.layout import plan
 from amk.backends.cuda.nvcc import run_nvcc
 from amk.backends.cuda.target import TARGETS, target_of
 from amk.errors import AmkError
 from amk.ir.capacity import MAX_SMS, SHARED_BYTES
+from amk.ir.kernels import Attention
 from amk.ir.program import Program, Ring, Run
 from tests.unit.batteries import BATTERIES, battery
 from tests.unit.programs import Tiny, fused, unfused
@@ -35,6 +38,12 @@ CASES = {
     "f32": fused(Tiny()),
     "bf16 with bias": fused(Tiny(dtype="bf16", bias=True)),
     "splits": fused(Tiny(dtype="bf16", splits=2, chunk=4, kv_heads=1)),
+    "splits of 64": fused(
+        Tiny(sms=6, dtype="bf16", hidden=64, heads=4, kv_heads=2, head_dim=64, splits=3, chunk=16)
+    ),
+    "splits of 128": fused(
+        Tiny(dtype="bf16", hidden=128, heads=4, kv_heads=1, head_dim=128, splits=3, chunk=16)
+    ),
     "counters": fused(Tiny(sync="counters", splits=2, chunk=4, kv_heads=1)),
     "sampling": fused(Tiny(dtype="bf16", sampling=True, vocab=41)),
     "experts": fused(Tiny(dtype="bf16", experts=4, choices=2, inter=24)),
@@ -76,6 +85,8 @@ def test_the_largest_target_is_the_one_that_programs_are_checked_for() -> None:
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("case", CASES)
 def test_compiles_without_warnings_or_spills(case: str, target: str, tmp_path: Path) -> None:
+    if (case, target) == ("splits of 128", "sm_80"):
+        pytest.xfail("some 100 bytes are spilled there: a quarter of the registers hold rows")
     program = CASES[case]
     assert program.ring
     small = replace(program, ring=replace(program.ring, slots=8))  # fits every target
@@ -109,6 +120,31 @@ def test_lines_are_counted_in_their_templates() -> None:
                 line.startswith("// ---- ")
             )
     assert {"runtime/ring.cuh", "kernels/gemv.cuh", "runtime/main.cuh", "kernel.cu"} <= seen
+
+
+def test_rows_are_asked_for_once_the_attention_before_has_begun() -> None:
+    program = fused(Tiny(dtype="bf16", layers=3, splits=2, chunk=4, rows=32, sms=3))
+    layout = plan(program)
+    assert program.ring
+    copies = program.ring.slots // program.ring.group
+    tiles = 0
+    for queue in program.queues:
+        found = rows_ahead(layout, queue)
+        runs = [run for run in queue if isinstance(program.kernels[run.kernel], Attention)]
+        assert len(found) == sum(run.hi - run.lo for run in runs)
+        assert [row[0] for row in found] == sorted(row[0] for row in found)
+        for (begin, end, *_), (after, *_) in pairwise(found):
+            assert begin < end
+            assert after == begin or after >= end - copies - 1
+        for run, (_, _, head, row, chunk, splits, split, window) in zip(runs, found, strict=True):
+            kernel = program.kernels[run.kernel]
+            assert isinstance(kernel, Attention)
+            cache, region = program.caches[kernel.cache], layout.caches.regions[kernel.cache]
+            assert run.lo % splits == split
+            assert (row, chunk, splits, window) == (2 * 2 * kernel.head_dim, 4, 2, 0)
+            assert 16 * head == region.at + run.lo // splits * cache.rows * row
+        tiles += len(found)
+    assert tiles == 3 * 2 * 2
 
 
 def test_has_only_the_templates_in_use() -> None:

@@ -4,13 +4,13 @@
 // memory in chunks of CHUNK_ROWS, through a ring of KV_BUFFERS buffers in the stage; LANES lanes hold one row (8 elements
 // each), so a warp takes ROWS = 32 / LANES rows at once, DEPTH times. Softmax is online, in fp32, base 2, per lane group;
 // groups merge by shuffles, warps through the stage. One head a warp and no loads to registers keep the code short: it
-// runs once a layer. Heads of 64 in bf16 have a form of their own (MATRIX, by_matrix).
+// runs once a layer. Heads of 64 and 128 in bf16 have a form of their own (MATRIX, by_matrix).
 //
-// Synchronization contract: rows below pos are immutable in this step and were written by this SM, so a finisher has the
-// first chunks under way while the consumers await q. Row pos comes from k and v, polled together with q; one warp also appends it to the
-// cache, and the barriers that follow order it before later steps' copies (with a proxy fence, for these are
-// asynchronous). Partial results are polled by split 0. All reads of the tile precede a barrier that precedes every
-// publication.
+// Synchronization contract: rows below pos are immutable in this step and were written by this SM, so the loader brings
+// them to L2 ahead of the tile (ring.cuh), and a finisher has the first chunks under way while the consumers await q. Row
+// pos comes from k and v, polled together with q; one warp also appends it to the cache, and the barriers that follow
+// order it before later steps' copies (with a proxy fence, for these are asynchronous). Partial results are polled by
+// split 0. All reads of the tile precede a barrier that precedes every publication.
 
 enum AttentionField { A_Q = 1, A_Q_USE, A_OUT, A_OUT_USE, A_K, A_K_USE, A_V, A_V_USE, A_PART, A_PART_USE, A_CACHE, A_SINKS, A_Q_NORM, A_K_NORM };
 
@@ -63,11 +63,12 @@ struct Attention {
   static constexpr int PER_HEAD = P::MATRIX ? WARPS : G < WARPS ? WARPS / G : 1;  // warps that share a head
   static constexpr int AT_ONCE = WARPS / PER_HEAD;            // heads worked on together
   static constexpr int PARTS_OF_TILE = G * PER_HEAD;
-  static constexpr int MOST_AHEAD = 64 << 10;  // bytes to prefetch
   static constexpr float NEVER = -1e30f;  // below any score; its power of 2 is 0
   static constexpr float LOG2E = 1.4426950408889634f;
   static constexpr float Q_SCALE = P::SOFTCAP == 0.f ? P::SCALE * LOG2E : P::SCALE / P::SOFTCAP;
   static constexpr int PAIRS = G * HD / 2, PER = ceil_div(PAIRS, THREADS);
+  static constexpr int PART_SIZE = G * (HD + 2);                                   // elements of a split's result
+  static constexpr int TEAMS = P::TEAMS;  // threads that merge the same pair of outputs
   static constexpr int QU = 8 / Q::UNIT, KU = P::APPEND ? 8 / K::UNIT : 0;
   static_assert(CHUNK_ROWS * ROW_BYTES <= KV_BYTES, "the emitter counts the same bytes");
   static_assert(HD % 8 == 0 && LANES <= 32, "a row must fit in one warp, in pieces of 8");
@@ -221,18 +222,6 @@ struct Attention {
     if constexpr (P::ROTARY > 0) rotate(fq, d);
   }
 
-  /// By the finishers, an instruction ahead: the tile's rows to L2, where loads find them sooner than in DRAM.
-  static __device__ __forceinline__ void prefetch(const Cta& c, u32 record) {
-    const int tile = __shfl_sync(ALL, record, LO), g = tile / P::SPLITS, s = tile % P::SPLITS;
-    const unsigned char* base = c.a.cache + (u64)__shfl_sync(ALL, record, A_CACHE) * 16 + (u64)g * P::CACHE_ROWS * 2 * HD * sizeof(T);
-    constexpr int BYTES = 2 * HD * (int)sizeof(T), LINES = ceil_div(BYTES, 128);
-    const int gone = rows_gone(c.pos, s);
-    const int count = min(rows_below(c.pos, s) - gone, MOST_AHEAD / BYTES) * LINES;
-#pragma unroll 1
-    for (int i = c.thread() - THREADS - 32; i < count; i += FINISHERS * 32)
-      asm volatile("prefetch.global.L2 [%0];" ::"l"(base + (u64)row(gone + i / LINES, s) * BYTES + i % LINES * 128));
-  }
-
   static __device__ __forceinline__ void multiply(float (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
     asm volatile(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
@@ -240,10 +229,12 @@ struct Attention {
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
   }
 
-  static __device__ __forceinline__ u32 transposed(u32 x) {
-    u32 y;
-    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0,%1;" : "=r"(y) : "r"(x));
-    return y;
+  /// Heads x rows += q keys; of the 16 rows of the first operand only 8 are heads, the others are copies.
+  static __device__ __forceinline__ void score(float (&c)[4], const u32 (&a)[2], u32 b0, u32 b1) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%4,%5,%5},{%6,%7},{%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b0), "r"(b1));
   }
 
   static __device__ __forceinline__ uint4 load_row(const unsigned char* p) {
@@ -254,58 +245,77 @@ struct Attention {
 
   static __device__ __forceinline__ u32 word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
 
-  /// MATRIX: all heads of the group by matrix instructions, 16 rows of the cache at a time and in turn for each warp.
-  /// Rows come straight from L2 to registers, in the order of fragments: the first ones while the warp awaits q, the next
-  /// ones while it works. First the scores, rows x heads = keys q: lane l holds rows l / 4 and + 8 of heads 2 (l % 4) and
-  /// + 1. Then the outputs, elements x heads = values' weights: lane l holds elements 8 (l / 4) + 2 t and + 1 of the
-  /// same heads. The order of elements within a product is free: q and keys are read in the same one.
+  /// MATRIX: all heads of the group by matrix instructions, 16 rows of the cache at a time and in turn for each warp. Rows
+  /// come straight from L2 to registers, in the order of fragments: the first ones while the warp awaits q, the next ones
+  /// while it works; row pos takes its place among them once it is there. First the scores, heads x rows = q keys: lane l
+  /// holds rows 2 (l % 4) and + 1, + 8 and + 9 of head l / 4. This is how the second product takes them, elements x heads =
+  /// values' weights: lane l holds elements 8 (l / 4) + 2 t and + 1 of heads 2 (l % 4) and + 1. The order of elements within
+  /// a product is free: q and keys are read in the same one.
   static __device__ __forceinline__ void by_matrix(Cta& c, const View<Q>& q, const View<K>& kn, const View<K>& vn, T* cache, int g,
                                                    int s, float* part, float* maxima, float* sums) {
     constexpr int BLOCK = 16, KC = HD / 32, VC = HD / 64, NQ = 2 * KC, NEW = HD / 64;
-    const int lane = here(c.lane);
+    const int lane = here(c.lane), warp = here(c.warp);
     const int quad = lane >> 2, q4 = lane & 3;
-    const int old = rows_below(c.pos, s), blocks = (old + BLOCK - 1) / BLOCK;
-    bool fresh = rows_below(c.pos + 1, s) > old && c.warp == blocks % WARPS;  // this warp has row pos, behind its blocks
+    const int old = rows_below(c.pos, s), count = rows_below(c.pos + 1, s), blocks = (count + BLOCK - 1) / BLOCK;
+    // the block of row pos, where it is this warp's, and its row in it
+    const int last = count > old && warp == old / BLOCK % WARPS ? old / BLOCK : -1, place = old % BLOCK;
     T* head = cache + (u64)g * P::CACHE_ROWS * 2 * HD;
     const unsigned char* rows = reinterpret_cast<const unsigned char*>(head);
-    uint4 k[2][KC] = {}, v[4][VC] = {};
+    uint4 k[2][KC], v[4][VC];
+    // a row too many is a copy of another one and has no weight; where a block has none, values must be numbers
     auto load_keys = [&](int n) {
+      const int most = old - n * BLOCK - 1;
+      const unsigned char* p = rows + (u64)row(n * BLOCK, s) * ROW_BYTES + q4 * 16;
 #pragma unroll
-      for (int t = 0; t < 2; t++) {
-        const unsigned char* p = rows + (u64)row(min(n * BLOCK + t * 8 + quad, old - 1), s) * ROW_BYTES + q4 * 16;
+      for (int t = 0; t < 2; t++)
 #pragma unroll
-        for (int i = 0; i < KC; i++) k[t][i] = load_row(p + i * 64);
-      }
+        for (int i = 0; i < KC; i++) {
+          k[t][i] = make_uint4(0, 0, 0, 0);
+          if (most >= 0) k[t][i] = load_row(p + min(t * 8 + quad, most) * ROW_BYTES + i * 64);
+        }
     };
     auto load_values = [&](int n) {
+      const int most = old - n * BLOCK - 1;
+      const unsigned char* p = rows + (u64)row(n * BLOCK, s) * ROW_BYTES + HD * 2 + quad * 16;
 #pragma unroll
-      for (int r = 0; r < 4; r++) {
-        const int at = n * BLOCK + r / 2 * 8 + 2 * q4 + r % 2;
-        const unsigned char* p = rows + (u64)row(min(at, old - 1), s) * ROW_BYTES + HD * 2 + quad * 16;
+      for (int r = 0; r < 4; r++)
 #pragma unroll
-        for (int h = 0; h < VC; h++) v[r][h] = load_row(p + h * 128);
-      }
+        for (int h = 0; h < VC; h++) {
+          v[r][h] = make_uint4(0, 0, 0, 0);
+          if (most >= 0) v[r][h] = load_row(p + min(r / 2 * 8 + 2 * q4 + r % 2, most) * ROW_BYTES + h * 128);
+        }
     };
-    if (c.warp < blocks) {
-      load_keys(c.warp);
-      load_values(c.warp);
-    }
+    load_keys(warp);
+    load_values(warp);
 
+    const int mine_q = min(quad, G - 1);  // this lane's head; rows of operands beyond the last head are copies
+    // q begins with a sector, so that every 8 elements do
+    const unsigned char* from = reinterpret_cast<const unsigned char*>(words_at(q, (g * G + mine_q) * HD + q4 * 8));
     ulonglong2 w[NQ + NEW];
     auto is_key = [&](int i) { return (i - NQ) * 32 + lane < HD / 4; };
     auto element = [&](int i) { return ((i - NQ) * 32 + lane) % (HD / 4) * 4; };
     poll<true>(c, w,
-         [&](int i) -> const u64* {
-           if (i < NQ) return quad < G ? words_at(q, (g * G + quad) * HD + i / 2 * 32 + q4 * 8 + i % 2 * 4) : nullptr;
-           return !fresh ? nullptr : is_key(i) ? words_at(kn, g * HD + element(i)) : words_at(vn, g * HD + element(i));
-         },
-         [&](int i) { return i < NQ ? q.epoch : is_key(i) ? kn.epoch : vn.epoch; });
+               [&](int i) -> const u64* {
+                 if (i < NQ) return reinterpret_cast<const u64*>(from + i / 2 * 4 * SECTOR_STEP + i % 2 * 16);
+                 return last < 0 ? nullptr : is_key(i) ? words_at(kn, g * HD + element(i)) : words_at(vn, g * HD + element(i));
+               },
+               [&](int i) { return i < NQ ? q.epoch : is_key(i) ? kn.epoch : vn.epoch; });
     AMK_FRESH(c);
-    u32 qs[NQ][2];
+    // Heads of 128 leave no registers for q: each lane keeps its own words where the warp's results of its head will be.
+    constexpr bool KEPT = HD <= 64;
+    const u32 home = shared(part + (mine_q * PER_HEAD + warp) * HD) + mine_q % KC * 64 + q4 * 16;
+    u32 qs[KEPT ? NQ : 1][2] = {};
+    if constexpr (KEPT) {
 #pragma unroll
-    for (int i = 0; i < NQ; i++) qs[i][0] = (u32)w[i].x, qs[i][1] = (u32)w[i].y;
+      for (int i = 0; i < NQ; i++) qs[i][0] = (u32)w[i].x, qs[i][1] = (u32)w[i].y;
+    } else {
+#pragma unroll
+      for (int i = 0; i < KC; i++)
+        asm volatile("st.shared.v4.u32 [%0],{%1,%2,%3,%4};" ::"r"(home + i * 64), "r"((u32)w[2 * i].x), "r"((u32)w[2 * i].y),
+                     "r"((u32)w[2 * i + 1].x), "r"((u32)w[2 * i + 1].y));
+    }
     T* mine = reinterpret_cast<T*>(sums + PARTS_OF_TILE);  // row pos, keys and values
-    if (fresh) {
+    if (last >= 0) {
 #pragma unroll
       for (int i = NQ; i < NQ + NEW; i++) {
         const uint2 y = make_uint2((u32)w[i].x, (u32)w[i].y);
@@ -316,67 +326,95 @@ struct Attention {
       __syncwarp();
     }
 
-    float m[2] = {NEVER, NEVER}, l[2] = {}, acc[VC][4][4] = {};
+    float m = NEVER, l = 0.f, acc[VC][4][4] = {};
 #pragma unroll 1
-    for (int n = c.warp;; n += WARPS) {
-      int limit = old - n * BLOCK;
-      if (limit <= 0) {
-        if (!fresh) break;
-        fresh = false;
-        limit = 1;
-#pragma unroll
-        for (int i = 0; i < KC; i++) k[0][i] = k[1][i] = reinterpret_cast<const uint4*>(mine)[i * 4 + q4];
-#pragma unroll
-        for (int r = 0; r < 4; r++)
-#pragma unroll
-          for (int h = 0; h < VC; h++) v[r][h] = reinterpret_cast<const uint4*>(mine + HD)[h * 8 + quad];
-      }
+    for (int n = warp; n < blocks; n += WARPS) {
       const bool more = n + WARPS < blocks;
-      float x[4] = {}, y[4] = {}, shrink[2];
+      if (n == last) {
+#pragma unroll
+        for (int t = 0; t < 2; t++)
+          if (t * 8 + quad == place) {
+#pragma unroll
+            for (int i = 0; i < KC; i++) k[t][i] = reinterpret_cast<const uint4*>(mine)[i * 4 + q4];
+          }
+      }
+      const int limit = count - n * BLOCK - 2 * q4;
+      float x[2][2], top = m;
+      float y[2][4] = {};
 #pragma unroll
       for (int i = 0; i < KC; i++) {
-        multiply(x, k[0][i].x, k[1][i].x, k[0][i].y, k[1][i].y, qs[2 * i][0], qs[2 * i][1]);
-        multiply(y, k[0][i].z, k[1][i].z, k[0][i].w, k[1][i].w, qs[2 * i + 1][0], qs[2 * i + 1][1]);
+        u32 a[2][2];
+        if constexpr (KEPT) {
+          a[0][0] = qs[2 * i][0], a[0][1] = qs[2 * i][1], a[1][0] = qs[2 * i + 1][0], a[1][1] = qs[2 * i + 1][1];
+        } else {
+          asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];"
+                       : "=r"(a[0][0]), "=r"(a[0][1]), "=r"(a[1][0]), "=r"(a[1][1])
+                       : "r"(home + i * 64));
+        }
+#pragma unroll
+        for (int t = 0; t < 2; t++) {
+          score(y[t], a[0], k[t][i].x, k[t][i].y);
+          score(y[t], a[1], k[t][i].z, k[t][i].w);
+        }
       }
+#pragma unroll
+      for (int t = 0; t < 2; t++)
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+          x[t][j] = t * 8 + j < limit ? y[t][j] * Q_SCALE : NEVER;
+          top = fmaxf(top, x[t][j]);
+        }
       if (more) load_keys(n + WARPS);
+      top = fmaxf(top, __shfl_xor_sync(ALL, top, 1));
+      top = fmaxf(top, __shfl_xor_sync(ALL, top, 2));
+      const float shrink = power(m - top);
+      m = top, l *= shrink;
+      float of[2];  // what this lane's columns of the outputs shrink by
 #pragma unroll
-      for (int j = 0; j < 4; j++) x[j] = quad + j / 2 * 8 < limit ? (x[j] + y[j]) * Q_SCALE : NEVER;
+      for (int j = 0; j < 2; j++) of[j] = __shfl_sync(ALL, shrink, 8 * q4 + 4 * j);
 #pragma unroll
-      for (int j = 0; j < 2; j++) {
-        float top = fmaxf(x[j], x[2 + j]);
+      for (int h = 0; h < VC; h++)
 #pragma unroll
-        for (int o = 4; o < 32; o <<= 1) top = fmaxf(top, __shfl_xor_sync(ALL, top, o));
-        top = fmaxf(top, m[j]);
-        shrink[j] = power(m[j] - top), m[j] = top;
-        x[j] = power(x[j] - top), x[2 + j] = power(x[2 + j] - top);
-        l[j] = l[j] * shrink[j] + (x[j] + x[2 + j]);
+        for (int t = 0; t < 4; t++)
+#pragma unroll
+          for (int j = 0; j < 4; j++) acc[h][t][j] *= of[j % 2];
+      u32 weights[2];
+#pragma unroll
+      for (int t = 0; t < 2; t++) {
+        const float y0 = power(x[t][0] - m), y1 = power(x[t][1] - m);
+        l += y0 + y1;
+        weights[t] = pack(y0, y1);
       }
-      const u32 b0 = transposed(pack(x[0], x[1])), b1 = transposed(pack(x[2], x[3]));
+      if (n == last) {
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+          if (r / 2 * 8 + 2 * q4 + r % 2 == place) {
+#pragma unroll
+            for (int h = 0; h < VC; h++) v[r][h] = reinterpret_cast<const uint4*>(mine + HD)[h * 8 + quad];
+          }
+      }
 #pragma unroll
       for (int h = 0; h < VC; h++)
 #pragma unroll
         for (int t = 0; t < 4; t++) {
-          float(&o)[4] = acc[h][t];
-          o[0] *= shrink[0], o[1] *= shrink[1], o[2] *= shrink[0], o[3] *= shrink[1];
           const u32 v0 = word(v[0][h], t), v1 = word(v[1][h], t), v2 = word(v[2][h], t), v3 = word(v[3][h], t);
-          multiply(o, __byte_perm(v0, v1, 0x5410), __byte_perm(v0, v1, 0x7632), __byte_perm(v2, v3, 0x5410),
-                   __byte_perm(v2, v3, 0x7632), b0, b1);
+          multiply(acc[h][t], __byte_perm(v0, v1, 0x5410), __byte_perm(v0, v1, 0x7632), __byte_perm(v2, v3, 0x5410),
+                   __byte_perm(v2, v3, 0x7632), weights[0], weights[1]);
         }
       if (more) load_values(n + WARPS);
     }
-#pragma unroll
-    for (int o = 4; o < 32; o <<= 1) l[0] += __shfl_xor_sync(ALL, l[0], o), l[1] += __shfl_xor_sync(ALL, l[1], o);
+    l += __shfl_xor_sync(ALL, l, 1);
+    l += __shfl_xor_sync(ALL, l, 2);
+    if (quad < G && q4 == 0) maxima[quad * PER_HEAD + warp] = m, sums[quad * PER_HEAD + warp] = l;
 #pragma unroll
     for (int j = 0; j < 2; j++) {
       if (2 * q4 + j >= G) continue;
-      const int at = (2 * q4 + j) * PER_HEAD + c.warp;
 #pragma unroll
       for (int h = 0; h < VC; h++) {
-        float4* p = reinterpret_cast<float4*>(part + at * HD + (quad + 8 * h) * 8);
+        float4* p = reinterpret_cast<float4*>(part + ((2 * q4 + j) * PER_HEAD + warp) * HD + (quad + 8 * h) * 8);
         p[0] = make_float4(acc[h][0][j], acc[h][0][2 + j], acc[h][1][j], acc[h][1][2 + j]);
         p[1] = make_float4(acc[h][2][j], acc[h][2][2 + j], acc[h][3][j], acc[h][3][2 + j]);
       }
-      if (quad == 0) maxima[at] = m[j], sums[at] = l[j];
     }
   }
 
@@ -419,12 +457,81 @@ struct Attention {
     }
   }
 
+  /// By split 0: merges the results of the `others` behind it into its own. TEAMS threads share the splits of a pair of
+  /// outputs; `box` is free shared memory. Contains a barrier behind all reads of partial results.
+  static __device__ __forceinline__ void merge(const Cta& c, const View<Part>& pv, int g, int others, float2 (&o)[PER],
+                                               float (&tops)[PER], float (&totals)[PER], float* box) {
+    constexpr int SHARE = ceil_div(P::SPLITS - 1, TEAMS), BATCH = SHARE < 8 ? SHARE : 8;
+#pragma unroll
+    for (int i = 0; i < PER; i++) {
+      const int thread = c.thread() + i * THREADS, e = thread % PAIRS, team = thread / PAIRS, h = e / (HD / 2);
+#pragma unroll 1
+      for (int first = 0; first < others; first += BATCH * TEAMS) {
+        float y[BATCH][2], top[BATCH], total[BATCH];
+        auto there = [&](int b) { return team < TEAMS && first + b * TEAMS + team < others; };
+        auto at = [&](int b) { return (g * (P::SPLITS - 1) + first + b * TEAMS + team) * PART_SIZE; };
+        const int peak = G * HD + h, sum = peak + G;
+        if constexpr (Part::SPACE == FLAGGED && HD % 64 == 0) {
+          // all words at once; a warp works for one head, and lane b has the maximum and the sum of split b
+          ulonglong2 w[BATCH + 2];
+          poll(c, w,
+               [&](int j) {
+                 const int b = j < BATCH ? j : c.lane;
+                 return b < BATCH && there(b) ? words_at(pv, at(b) + (j < BATCH ? 2 * e : (j == BATCH ? peak : sum) & ~1)) : nullptr;
+               },
+               [&](int) { return pv.epoch; });
+          const u64 m = peak & 1 ? w[BATCH].y : w[BATCH].x, l = sum & 1 ? w[BATCH + 1].y : w[BATCH + 1].x;
+#pragma unroll
+          for (int b = 0; b < BATCH; b++) {
+            y[b][0] = __uint_as_float((u32)w[b].x), y[b][1] = __uint_as_float((u32)w[b].y);
+            top[b] = __uint_as_float(__shfl_sync(ALL, (u32)m, b)), total[b] = __uint_as_float(__shfl_sync(ALL, (u32)l, b));
+          }
+        } else {
+          fetch<Part, BATCH>(c, pv, y, [&](int b) { return there(b) ? at(b) + 2 * e : -1; });
+          fetch_ones<Part, BATCH>(c, pv, top, [&](int b) { return there(b) ? at(b) + peak : -1; });
+          fetch_ones<Part, BATCH>(c, pv, total, [&](int b) { return there(b) ? at(b) + sum : -1; });
+        }
+#pragma unroll
+        for (int b = 0; b < BATCH; b++)
+          if (there(b)) join(o[i], tops[i], totals[i], make_float2(y[b][0], y[b][1]), top[b] * LOG2E, total[b]);
+      }
+    }
+    if constexpr (TEAMS > 1) {
+      const int e = c.thread() % PAIRS, team = c.thread() / PAIRS;
+      float* mine = box + (team - 1) * 4 * PAIRS + e;
+      if (team > 0 && team < TEAMS) mine[0] = tops[0], mine[PAIRS] = totals[0], mine[2 * PAIRS] = o[0].x, mine[3 * PAIRS] = o[0].y;
+      meet();
+#pragma unroll
+      for (int t = 1; t < TEAMS; t++) {
+        const float* other = box + (t - 1) * 4 * PAIRS + e;
+        if (team == 0) join(o[0], tops[0], totals[0], make_float2(other[2 * PAIRS], other[3 * PAIRS]), other[0], other[PAIRS]);
+      }
+    } else {
+      meet();
+    }
+  }
+
+  /// Two neighboring elements, the first one even.
+  static __device__ __forceinline__ void put_pair(const View<Part>& pv, int e, float x, float y) {
+    if constexpr (Part::SPACE == FLAGGED)
+      store_pair(const_cast<u64*>(words_at(pv, e)), __float_as_uint(x), __float_as_uint(y), pv.epoch);
+    else
+      put_two(pv, e, x, y);
+  }
+
+  /// Merges another partial result (of outputs y, maximum and sum) into one.
+  static __device__ __forceinline__ void join(float2& o, float& top, float& total, float2 y, float other, float sum) {
+    const float most = fmaxf(top, other), f = power(top - most), fo = power(other - most);
+    top = most;
+    total = total * f + sum * fo;
+    o.x = o.x * f + y.x * fo, o.y = o.y * f + y.y * fo;
+  }
+
   static __device__ __forceinline__ void run(Cta& c) {
     const View<Q> qv = view<Q>(c, c.field(A_Q), c.field(A_Q_USE));
     const View<K> kv = view<K>(c, c.field(A_K), c.field(A_K_USE)), vv = view<K>(c, c.field(A_V), c.field(A_V_USE));
-    const View<typename P::Out> out = view<typename P::Out>(c, c.field(A_OUT), c.field(A_OUT_USE));
     T* cache = reinterpret_cast<T*>(c.a.cache + (u64)c.field(A_CACHE) * 16);
-    const int lo = c.field(LO), hi = c.field(HI);
+    const int lo = c.field(LO), hi = P::TILES == 1 ? lo + 1 : c.field(HI);
     // [head][warp of head][HD]
     float* part = reinterpret_cast<float*>(smem + KV_STAGE + (P::MATRIX ? 0 : KV_BUFFERS * KV_BYTES));
     float* maxima = part + PARTS_OF_TILE * HD;             // [head][warp of head]
@@ -573,44 +680,21 @@ struct Attention {
         }
         if constexpr (P::SPLITS > 1) {
           const View<Part> pv = view<Part>(c, c.field(A_PART), c.field(A_PART_USE));
-          constexpr int SIZE = G * (HD + 2);
           if (s > 0) {
-            const int at = (g * (P::SPLITS - 1) + s - 1) * SIZE;
+            const int at = (g * (P::SPLITS - 1) + s - 1) * PART_SIZE;
 #pragma unroll
             for (int i = 0; i < PER; i++) {
               const int e = c.thread() + i * THREADS, h = e / (HD / 2);
               if (e >= PAIRS) continue;
-              put_two(pv, at + 2 * e, o[i].x, o[i].y);
+              put_pair(pv, at + 2 * e, o[i].x, o[i].y);
               if (e % (HD / 2) == 0) {
                 put_one(pv, at + G * HD + h, tops[i] / LOG2E);
                 put_one(pv, at + G * HD + G + h, totals[i]);
               }
             }
           } else {
-            constexpr int BATCH = 4;
-            const int others = min(P::SPLITS - 1, c.pos / (P::CHUNK > 0 ? P::CHUNK : 1));
-#pragma unroll
-            for (int i = 0; i < PER; i++) {
-              const int e = c.thread() + i * THREADS, h = e / (HD / 2);
-#pragma unroll 1
-              for (int first = 0; first < others; first += BATCH) {
-                float y[BATCH][Part::UNIT], ml[2 * BATCH];
-                auto at = [&](int b) { return (g * (P::SPLITS - 1) + first + b) * SIZE; };
-                fetch<Part, BATCH>(c, pv, y, [&](int b) { return e < PAIRS && first + b < others ? at(b) + 2 * e : -1; });
-                fetch_ones<Part, 2 * BATCH>(c, pv, ml, [&](int b) {
-                  return e < PAIRS && first + b / 2 < others ? at(b / 2) + G * HD + b % 2 * G + h : -1;
-                });
-#pragma unroll
-                for (int b = 0; b < BATCH; b++) {
-                  if (e >= PAIRS || first + b >= others) continue;
-                  const float mo = ml[2 * b] * LOG2E, top = fmaxf(tops[i], mo), f = power(tops[i] - top), fo = power(mo - top);
-                  tops[i] = top;
-                  totals[i] = totals[i] * f + ml[2 * b + 1] * fo;
-                  o[i].x = o[i].x * f + y[b][0] * fo, o[i].y = o[i].y * f + y[b][1] * fo;
-                }
-              }
-            }
-            meet();  // all partial results were read
+            const int others = min(P::SPLITS - 1, c.pos / P::CHUNK);
+            if (others > 0) merge(c, pv, g, others, o, tops, totals, held);
           }
         }
 #pragma unroll
@@ -626,6 +710,7 @@ struct Attention {
         }
         meet();  // the stage is free for the next tile
         if (tile < hi - 1) continue;
+        const View<typename P::Out> out = view<typename P::Out>(c, c.field(A_OUT), c.field(A_OUT_USE));
         for (int other = lo; other < hi - 1; other++) {
           if (other % P::SPLITS != 0) continue;
           for (int e = c.thread(); e < PAIRS; e += THREADS) {
@@ -635,6 +720,7 @@ struct Attention {
         }
       }
       if (s == 0) {
+        const View<typename P::Out> out = view<typename P::Out>(c, c.field(A_OUT), c.field(A_OUT_USE));
 #pragma unroll
         for (int i = 0; i < PER; i++) {
           const int e = c.thread() + i * THREADS;

@@ -1,5 +1,5 @@
-// The kernel: set-up, the loader, and the token loops of consumers and finishers. `dispatch`, `complete` and
-// `prefetch` (emitted) run, finish and prepare one instruction.
+// The kernel: set-up, the loader, and the token loops of consumers and finishers. `dispatch` and
+// `complete` (emitted) run and finish one instruction.
 
 /// Entry of the queue: kernel and code, tiles lo and hi, place of its counters.
 __device__ __forceinline__ const u32* queue_entry(int index) {
@@ -63,6 +63,7 @@ __device__ __forceinline__ void consume(Cta& c, int count, int padding, int padd
     u32 next = load_record(0, c.lane);
 #pragma unroll 1
     for (int i = 0; i < count; i++) {
+      c.lane = here(c.lane), c.warp = here(c.warp);
       set_record(c, next);
       c.index = i;
       if (i + 1 < count) next = load_record(i + 1, c.lane);
@@ -92,8 +93,6 @@ __device__ __forceinline__ void consume(Cta& c, int count, int padding, int padd
   }
 }
 
-constexpr int AHEAD = 3;  ///< instructions between the prefetch of keys and values and their use
-
 __device__ __forceinline__ void finish_blocks(Cta& c, int count) {
   for (int t = 0;; t++) {
     c.pos = c.a.start + t;
@@ -103,10 +102,10 @@ __device__ __forceinline__ void finish_blocks(Cta& c, int count) {
     u32 next = load_record(0, c.lane);
 #pragma unroll 1
     for (int i = 0; i < count; i++) {
+      c.lane = here(c.lane), c.warp = here(c.warp);
       set_record(c, next);
       c.index = i;
       if (i + 1 < count) next = load_record(i + 1, c.lane);
-      if (i + AHEAD < count) prefetch(c, queue_entry(i + AHEAD)[0] >> 20, i + AHEAD);
       complete(c);
     }
     meet_step();
@@ -131,7 +130,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 1) amk_kernel(const 
   __syncthreads();
   if (stream.instructions == 0) return;
   if (warp == WARPS) {
-    stream_weights(a, a.stream + (u64)stream.from * 16, stream.slots, stream.slots_given, lane);
+    stream_weights(a, a.stream + (u64)stream.from * 16, stream.slots, stream.slots_given, lane, ROWS_AHEAD + stream.ahead,
+                   stream.tiles_ahead);
     return;
   }
   // row blocks are numbered from 1, and all before that one are finished

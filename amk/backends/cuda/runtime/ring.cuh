@@ -15,6 +15,8 @@ constexpr int COPIES = SLOTS / GROUP;
 constexpr int CALM = WINDOW > 3 ? WINDOW / 2 : WINDOW > 1 ? WINDOW - 1 : 1;
 constexpr int COPY_BYTES = GROUP * SLOT_BYTES;
 constexpr u32 LANDING = 1 << 16;  ///< polls, some ms, that a copy may still take when the block has given up
+constexpr int PIECE = 4096;  ///< bytes of rows that the loader asks for at once
+constexpr u32 PACE = 240;    ///< and the cycles from one piece to the next: an SM's share of the memory's rate
 
 __device__ __forceinline__ u32 full_barrier(int copy) { return shared(smem + BARRIERS) + copy * 8; }
 __device__ __forceinline__ u32 empty_barrier(int copy) { return shared(smem + BARRIERS) + (COPIES + copy) * 8; }
@@ -83,9 +85,53 @@ __device__ __forceinline__ void slot_free(Cta& c) {
   if (c.slot >= SLOTS) c.slot -= SLOTS, c.parity ^= 1;
 }
 
+// Rows of the caches: the loader asks for those of an attention tile ahead of it, so that its loads find them in L2,
+// whenever the ring is full, from copy `begin` of a step's stream until copy `end`, behind which the tile is done. No data
+// moves to the SM and nothing waits for it: whether and when rows come changes only the time. Of a tile's RowsAhead
+// (emitted), `head` is where the rows of its KV head begin in the caches, in units of 16 bytes; chunk, splits and split are
+// as in Attention, but one split has all rows in one chunk; window is 0 for none.
+
+/// The rows that are left of one tile: `rest` bytes from `p` on, of which `run` are contiguous, then `jump` bytes are
+/// another split's.
+struct RowsLeft {
+  const unsigned char* p;
+  u32 rest, run, chunk;
+  u64 jump;
+  u32 last;  ///< clock of the latest piece
+
+  __device__ __forceinline__ void set(const Args& a, const RowsAhead& r, int pos) {
+    auto below = [&](u32 n) {
+      const u32 round = r.chunk * r.splits, in = n % round, before = r.split * r.chunk;
+      return n / round * r.chunk + (in > before ? min(in - before, r.chunk) : 0);
+    };
+    const u32 gone = r.window ? below(max(0, pos + 1 - (int)r.window)) : 0;
+    p = a.cache + (u64)r.head * 16 + ((u64)(gone / r.chunk * r.splits + r.split) * r.chunk + gone % r.chunk) * r.row_bytes;
+    rest = (below(pos) - gone) * r.row_bytes;
+    run = (r.chunk - gone % r.chunk) * r.row_bytes;
+    chunk = r.chunk * r.row_bytes;
+    jump = (u64)(r.splits - 1) * chunk;
+  }
+
+  /// Asks for the next piece, where the one before is long enough ago.
+  __device__ __forceinline__ void next(int lane) {
+    const u32 now = (u32)clock();
+    if (now - last < PACE) return;
+    last = now;
+    const u32 n = min(min(rest, run), (u32)PIECE);
+#if AMK_BULK_COPY
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(p), "r"(n) : "memory");
+#else
+    for (u32 b = lane * 128; b < n; b += 4096) asm volatile("prefetch.global.L2 [%0];" ::"l"(p + b));
+#endif
+    p += n, rest -= n, run -= n;
+    if (run == 0) p += jump, run = chunk;
+  }
+};
+
 /// Loader: streams `count` slots (a multiple of WARPS) at `from`, once per step, until told to stop; in steps whose next
-/// token is given, only the first `count_given` of them.
-__device__ __forceinline__ void stream_weights(const Args& a, const unsigned char* from, int count, int count_given, int lane) {
+/// token is given, only the first `count_given` of them. Between them it asks for the rows `ahead`.
+__device__ __forceinline__ void stream_weights(const Args& a, const unsigned char* from, int count, int count_given, int lane,
+                                               const RowsAhead* ahead, int tiles) {
   const volatile int* stop = reinterpret_cast<const volatile int*>(smem + STOP);
   if (count == 0) return;
 #if AMK_BULK_COPY
@@ -107,23 +153,32 @@ __device__ __forceinline__ void stream_weights(const Args& a, const unsigned cha
     if (++oldest == COPIES) oldest = 0, oldest_parity ^= 1;
     flying--;
   };
+  RowsLeft rows{};
   for (int step = 0; running && step < a.steps; step++) {
     const unsigned char* p = from;
     const int copies = (step + 1 < a.prompt_length ? count_given : count) / GROUP;
+    int tile = 0;
+    u32 begin = tiles > 0 ? ahead[0].begin : ~0u, end = 0;
 #pragma unroll 1
-    for (int i = 0; i < copies; i++, p += COPY_BYTES) {
-      if (!first) {
-        while (!barrier_test(empty_barrier(at), lap)) {
-          if (*stop || block_gave_up()) {
-            running = false;
-            break;
-          }
+    for (u32 i = 0; i < (u32)copies; i++, p += COPY_BYTES) {
+      if (i >= end) rows.rest = 0;
+      while (!first && !(rows.rest || i >= begin ? barrier_peek(empty_barrier(at), lap) : barrier_test(empty_barrier(at), lap))) {
+        if (*stop || block_gave_up()) {
+          running = false;
+          break;
         }
-#if !AMK_BULK_COPY
-        running = __all_sync(ALL, running);  // lanes that looked at different times must agree: a copy takes all of them
-#endif
-        if (!running) break;
+        if (rows.rest) {
+          rows.next(lane);
+        } else if (i >= begin) {
+          rows.set(a, ahead[tile], a.start + step);
+          end = ahead[tile].end;
+          begin = ++tile < tiles ? ahead[tile].begin : ~0u;
+        }
       }
+#if !AMK_BULK_COPY
+      running = __all_sync(ALL, running);  // lanes that looked at different times must agree: a copy takes all of them
+#endif
+      if (!running) break;
       const bool wraps = at + COPIES / 2 >= COPIES;
       const bool starved = (first && !wraps) || barrier_peek(empty_barrier(at + COPIES / 2 - (wraps ? COPIES : 0)), lap ^ wraps);
       while (flying >= (starved ? WINDOW : CALM)) retire();
