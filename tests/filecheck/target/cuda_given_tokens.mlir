@@ -7,5 +7,5 @@
 // CHECK-NEXT: constexpr bool SKIPS = true;
 // CHECK:      unsigned from, slots, padding, slots_given, padding_given;
 // CHECK:      Stream STREAMS[2] = {
-// CHECK-NEXT: {0,24,5,16,0,7,0},
-// CHECK-NEXT: {{{[0-9]+}},24,6,16,0,8,7}};
+// CHECK-NEXT: {0,24,5,16,0,7,0,0,1},
+// CHECK-NEXT: {{{[0-9]+}},24,6,16,0,8,7,1,1}};
