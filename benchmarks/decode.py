@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from record import commit
 
 from amk.backends.cuda.launch import Session
 from amk.compiler import compile_model
@@ -214,13 +214,6 @@ def main() -> None:
             f.write(json.dumps(record) + "\n")
     if verdict and not verdict.ok:
         sys.exit("error: the verdict is not a pass; the times above do not count")
-
-
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 from xdsl.utils.exceptions import ArgSpecParseError, DiagnosticException, ParseError
@@ -24,13 +25,30 @@ def fail(message: str, status: int = 1) -> NoReturn:
     raise SystemExit(status)
 
 
+_interrupted = False
+
+
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """What SIGINT and SIGTERM do: nothing half-written stays, whoever asks the tool to end."""
+    global _interrupted
+    _interrupted = True
+    raise KeyboardInterrupt
+
+
+def check_interrupt() -> None:
+    """Raises KeyboardInterrupt if the tool was asked to end, even where the exception was lost
+    (Python drops those that are raised in finalizers)."""
+    if _interrupted:
+        raise KeyboardInterrupt
+
+
 def run_tool(run: Callable[[], None]) -> None:
     """Run the body of a tool. Bad input ends it with one line; what is left are bugs, with a
     traceback.
     """
     report_only_the_cause()
-    # To be asked to end is to be interrupted: either way, nothing half-written stays.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         run()
         sys.stdout.flush()

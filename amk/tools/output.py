@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from amk.errors import AmkError
+from amk.tools.driver import check_interrupt
 
 
 @contextmanager
@@ -25,6 +26,7 @@ def output_folder(path: Path, owned: tuple[str, ...]) -> Generator[Path]:
     work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=_writable_place(path)))
     try:
         yield work
+        check_interrupt()
         path.mkdir(parents=True, exist_ok=True)
         written = sorted(work.iterdir())
         for file in written:

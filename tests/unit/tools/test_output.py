@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from amk.errors import AmkError
+from amk.tools import driver
 from amk.tools.output import output_folder
 
 OWNED = ("a", "b")
@@ -56,3 +59,14 @@ def test_a_file_is_refused_before_any_work(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work() -> None:
     with pytest.raises(AmkError, match="not writable"), output_folder(Path("/proc/amk"), OWNED):
         pytest.fail("the block must not run")
+
+
+def test_an_interrupt_that_got_lost_still_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_interrupted", False)
+    with pytest.raises(KeyboardInterrupt), output_folder(tmp_path / "out", OWNED) as work:
+        (work / "a").write_text("")
+        with suppress(KeyboardInterrupt):
+            driver.interrupt(signal.SIGINT, None)
+    assert list(tmp_path.iterdir()) == []
