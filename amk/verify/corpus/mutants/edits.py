@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from amk.ir.kernels import (
     Kernel,
@@ -101,24 +101,37 @@ def signaling(run: Run) -> object:
     return run.signals
 
 
-def changed_wait(p: Program, rng: Random, change: Callable[[Wait], Wait]) -> Program | None:
-    where = some(p, rng, waiting)
-    if where is None:
-        return None
-    waits = list(at(p, where).waits)
-    i = rng.randrange(len(waits))
-    waits[i] = change(waits[i])
-    return edited(p, where, waits=tuple(waits))
+T = TypeVar("T", Wait, Signal)
 
 
-def changed_signal(p: Program, rng: Random, change: Callable[[Signal], Signal]) -> Program | None:
+def changed_wait(
+    p: Program,
+    rng: Random,
+    change: Callable[[Wait], Wait | None],
+    good: Callable[[Wait], bool] = lambda w: True,
+) -> Program | None:
+    """With some wait that is `good` changed, or left out where `change` returns None."""
+    where = some(p, rng, lambda run: any(map(good, run.waits)))
+    return where and edited(p, where, waits=_one_changed(at(p, where).waits, rng, change, good))
+
+
+def changed_signal(
+    p: Program, rng: Random, change: Callable[[Signal], Signal | None]
+) -> Program | None:
+    """With some signal changed, or left out where `change` returns None."""
     where = some(p, rng, signaling)
-    if where is None:
-        return None
-    signals = list(at(p, where).signals)
-    i = rng.randrange(len(signals))
-    signals[i] = change(signals[i])
-    return edited(p, where, signals=tuple(signals))
+    return where and edited(p, where, signals=_one_changed(at(p, where).signals, rng, change))
+
+
+def _one_changed(
+    items: tuple[T, ...],
+    rng: Random,
+    change: Callable[[T], T | None],
+    good: Callable[[T], bool] = lambda x: True,
+) -> tuple[T, ...]:
+    i = rng.choice([i for i, x in enumerate(items) if good(x)])
+    new = change(items[i])
+    return (*items[:i], *(() if new is None else (new,)), *items[i + 1 :])
 
 
 def waits_of_both(a: Run, b: Run) -> tuple[Wait, ...]:

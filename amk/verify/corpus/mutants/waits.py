@@ -29,12 +29,7 @@ from amk.verify.corpus.mutants.edits import (
 
 @mutant
 def wait_dropped(p: Program, rng: Random) -> Program | None:
-    where = some(p, rng, waiting)
-    if where is None:
-        return None
-    waits = list(at(p, where).waits)
-    del waits[rng.randrange(len(waits))]
-    return edited(p, where, waits=tuple(waits))
+    return changed_wait(p, rng, lambda w: None)
 
 
 @mutant
@@ -46,13 +41,9 @@ def waits_all_dropped(p: Program, rng: Random) -> Program | None:
 @mutant
 def wait_one_too_few(p: Program, rng: Random) -> Program | None:
     """A partial threshold, where there is more than one arrival."""
-    where = some(p, rng, lambda run: any(w.threshold > 1 for w in run.waits))
-    if where is None:
-        return None
-    waits = list(at(p, where).waits)
-    i = rng.choice([i for i, w in enumerate(waits) if w.threshold > 1])
-    waits[i] = replace(waits[i], threshold=waits[i].threshold - 1)
-    return edited(p, where, waits=tuple(waits))
+    return changed_wait(
+        p, rng, lambda w: replace(w, threshold=w.threshold - 1), lambda w: w.threshold > 1
+    )
 
 
 @mutant
@@ -143,12 +134,7 @@ def wait_moved_earlier(p: Program, rng: Random) -> Program | None:
 
 @mutant
 def signal_dropped(p: Program, rng: Random) -> Program | None:
-    where = some(p, rng, signaling)
-    if where is None:
-        return None
-    signals = list(at(p, where).signals)
-    del signals[rng.randrange(len(signals))]
-    return edited(p, where, signals=tuple(signals))
+    return changed_signal(p, rng, lambda s: None)
 
 
 @mutant
@@ -217,24 +203,11 @@ def counter_overflows(p: Program, rng: Random) -> Program | None:
     if where is None:
         return None
     counter, by = at(p, where).signals[0].counter, rng.choice((2, 1 << 10, 1 << 15, 1 << 20))
-    queues = [
-        [
-            replace(
-                run,
-                waits=tuple(
-                    replace(w, threshold=w.threshold * by) if w.counter == counter else w
-                    for w in run.waits
-                ),
-                signals=tuple(
-                    replace(s, amount=s.amount * by) if s.counter == counter else s
-                    for s in run.signals
-                ),
-            )
-            for run in queue
-        ]
-        for queue in p.queues
-    ]
-    return replace(p, queues=queues)
+    return all_changed(
+        p,
+        lambda w: replace(w, threshold=w.threshold * by) if w.counter == counter else w,
+        lambda s: replace(s, amount=s.amount * by) if s.counter == counter else s,
+    )
 
 
 @mutant
