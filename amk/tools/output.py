@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 from amk.errors import AmkError
 from amk.tools.driver import check_interrupt
@@ -23,8 +24,10 @@ def output_folder(path: Path, owned: tuple[str, ...]) -> Generator[Path]:
 
     Raises AmkError at once when `path` is a file or cannot be written.
     """
-    work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=_writable_place(path)))
+    # The name is known before the folder is there: an interrupt in between leaves nothing either.
+    work = _writable_place(path) / f".{path.name}-{token_hex(8)}"
     try:
+        work.mkdir(mode=0o700)
         yield work
         check_interrupt()
         path.mkdir(parents=True, exist_ok=True)
