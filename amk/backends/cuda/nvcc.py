@@ -81,7 +81,7 @@ def run_nvcc(source: str, target: Target, folder: Path) -> tuple[Path, Usage]:
 
 def read_usage(log: str) -> Usage:
     """Registers, spills and warnings from ptxas's verbose output."""
-    mine = log.split("amk_kernel", 1)[-1]
+    mine = log.split("Compiling entry function 'amk_kernel'", 1)[-1]  # warnings name it before
     spills = re.search(
         r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill", mine
     )
