@@ -170,10 +170,189 @@ void all(const float* in, float* out, u64* cycles, int rounds, const CUtensorMap
   }
 }
 
+// Three warps: A and B write, C reads; every poll gives up after a second. A *shadow* is an mbarrier that nobody waits
+// for: writers arrive before they publish a word, and who has polled the word takes its latest phase, of whichever parity.
+// Forms in capitals of which BAD is a part lack an order and must be reported.
+enum Shadow { EITHER, EITHER_TRY, EITHER_UNUSED, LAG, CUMULATIVE, COUNT_1, TWO_WARPS, MEETING, OVER_BARRIER, OVER_MBARRIER, STEP, STEP_ATOMIC, STEP_SHADOW, SUBSET, BAD_SUBSET, BAD_EARLY, BAD_OTHER, STAGE_, BAD_STAGE, BAD_LANDED, WORD_V2, FLAG_PLAIN, BAD_WORD, BAD_ONCE, SHADOWS };
+const char* SHADOW_NAMES[] = {"either", "either_try", "either_unused", "lag", "cumulative", "count_1", "two_warps", "meeting", "over_barrier", "over_mbarrier", "step", "step_atomic", "step_shadow", "subset", "bad_subset", "bad_early", "bad_other", "stage", "bad_stage", "bad_landed", "word_v2", "flag_plain", "bad_word", "bad_once"};
+#define AT(i) (sh(smem) + (i) * 8)                               // mbarriers
+#define WORD(i) (sh(smem) + 256 + (i) * 16)                      // words
+#define CELLS(i) (reinterpret_cast<volatile float*>(smem + 1024 + (i) * 256))  // data, 64 floats each
+#define SPIN(done) for (const long long began_ = clock64(); !(done) && clock64() - began_ < 2000000000ll;) {}
+__device__ __forceinline__ bool peek(u32 b, u32 parity) {
+  u32 d;
+  asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared.b64 p,[%1],%2; selp.u32 %0,1,0,p;}" : "=r"(d) : "r"(b), "r"(parity) : "memory");
+  return d;
+}
+template <int F>
+__device__ __forceinline__ void take(u32 b) {
+  if constexpr (F == EITHER_TRY) { SPIN(test(b, 0) || test(b, 1)) }
+  else if constexpr (F == EITHER_UNUSED) { peek(b, 0); peek(b, 1); }
+  else { SPIN(peek(b, 0) || peek(b, 1)) }
+}
+__device__ __forceinline__ void until(u32 word, u32 n) { SPIN((int)(ld32(word) - n) >= 0) }
+__device__ __forceinline__ void pair() { asm volatile("bar.sync 1,64;" ::: "memory"); }
+__device__ __forceinline__ void trio() { asm volatile("barrier.sync 3,96;" ::: "memory"); }
+
+template <int F>
+__global__ void shadow(const float* in, float* out, u64* cycles, int rounds) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, pt = threadIdx.x;
+  constexpr int RING = F == LAG ? 8 : 1;
+  constexpr int OUT = 0, BACK = 1, MID = 2, FULL_ = 3;
+  for (int i = threadIdx.x; i < 4096; i += blockDim.x) smem[i] = 0;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    init(AT(OUT), F == COUNT_1 ? 1 : F == TWO_WARPS || F == MEETING || F == STAGE_ || F == BAD_STAGE || F == BAD_LANDED ? 64 : F == STEP_SHADOW ? 96 : 32);
+    init(AT(BACK), 32);
+    init(AT(MID), 32);
+    init(AT(FULL_), 1);
+  }
+  asm volatile("fence.mbarrier_init.release.cluster;");
+  __syncthreads();
+  float sum = 0.f;
+  const u64 began = clock64();
+#pragma unroll 1
+  for (int t = 0; t < rounds; t++) {
+    const u32 n = t + 1;
+    volatile float* d = CELLS(t % RING);
+    const float v = in[(t & 3) * 32 + lane];
+    if constexpr (F == EITHER || F == EITHER_TRY || F == EITHER_UNUSED || F == LAG || F == COUNT_1 || F == BAD_EARLY || F == BAD_OTHER || F == BAD_WORD || F == BAD_ONCE) {
+      if (warp == 0) {
+        if (t >= RING) { until(WORD(1), n - RING); take<F>(AT(BACK)); }
+        __syncwarp();
+        if (F == BAD_EARLY) __nanosleep(20000);
+        d[lane] = v;
+        if (F == BAD_ONCE) __nanosleep(20000);
+        if (F != BAD_WORD) arrive(AT(OUT));
+        __syncwarp();
+        if (lane == 0) exch32(WORD(0), n);
+      } else if (warp == 2) {
+        if (F == LAG) __nanosleep(5000);
+        if (F == BAD_EARLY && t > 0) take<F>(AT(OUT));
+        if (F == BAD_ONCE) peek(AT(OUT), t & 1); else until(WORD(0), n);
+        if (F == BAD_OTHER) { if (t > 0) take<F>(AT(BACK)); } else if (F != BAD_EARLY && F != BAD_WORD && F != BAD_ONCE) take<F>(AT(OUT));
+        sum += d[31 - lane];
+        arrive(AT(BACK));
+        __syncwarp();
+        if (lane == 0) exch32(WORD(1), n);
+      }
+    }
+    if constexpr (F == CUMULATIVE || F == OVER_BARRIER || F == OVER_MBARRIER || F == MEETING || F == TWO_WARPS) {
+      if (warp < 2) {
+        if (t > 0) { until(WORD(1), n - 1); take<F>(AT(BACK)); }
+        __syncwarp();
+        if (warp == 0 || F == TWO_WARPS) d[pt] = v;
+        if (F == MEETING || F == TWO_WARPS) arrive(AT(OUT));
+        if (F == CUMULATIVE && warp == 0) arrive(AT(OUT));
+        if (F == OVER_MBARRIER) {
+          if (warp == 0) arrive(AT(MID)); else wait(AT(MID), t & 1);
+        } else if (F != TWO_WARPS) {
+          pair();
+        }
+        if (warp == 1 && F == CUMULATIVE) for (int i = 0; i < 3; i++) { arrive(AT(OUT)); __syncwarp(); }
+        if (warp == 1 && (F == OVER_BARRIER || F == OVER_MBARRIER)) arrive(AT(OUT));
+        __syncwarp();
+        if (lane == 0 && (warp == 1 || F == TWO_WARPS)) exch32(WORD(warp == 1 ? 0 : 2), n);
+      } else {
+        until(WORD(0), n);
+        if (F == TWO_WARPS) until(WORD(2), n);
+        if (F == OVER_MBARRIER) wait(AT(OUT), t & 1); else take<F>(AT(OUT));
+        sum += d[31 - lane];
+        if (F == TWO_WARPS) sum += d[63 - lane];
+        arrive(AT(BACK));
+        __syncwarp();
+        if (lane == 0) exch32(WORD(1), n);
+      }
+    }
+    if constexpr (F == STEP || F == STEP_ATOMIC || F == STEP_SHADOW) {
+      auto meet_all = [&] { if (F == STEP_SHADOW) arrive(AT(OUT)); trio(); if (F == STEP_SHADOW) take<F>(AT(OUT)); };
+      if (warp < 2) {
+        if (pt == 0) { if (F == STEP_ATOMIC) exch32(WORD(0), n); else *(volatile u32*)(smem + 256) = n; }
+        meet_all();
+        sum += *(volatile u32*)(smem + 256);
+        pair();
+        sum += d[lane];
+        meet_all();
+      } else {
+        meet_all();
+        sum += *(volatile u32*)(smem + 256);
+        asm volatile("bar.sync 2,32;" ::: "memory");
+        meet_all();
+      }
+    }
+    if constexpr (F == SUBSET || F == BAD_SUBSET) {
+      if (warp < 2) {
+        if (warp == 0) d[lane] = v;
+        pair();
+        if (warp == 1) sum += d[31 - lane];
+        pair();
+      } else if (F == BAD_SUBSET) {
+        sum += d[31 - lane];
+      }
+    }
+    if constexpr (F == STAGE_ || F == BAD_STAGE || F == BAD_LANDED) {
+      if (warp < 2) {
+        d[pt] = v;
+        arrive(AT(OUT));
+        pair();
+        sum += d[63 - pt];
+        arrive(AT(OUT));
+        pair();
+        if (pt == 0) exch32(WORD(0), n);
+        if (F != BAD_LANDED) wait(AT(FULL_), t & 1);
+        sum += d[63 - pt];
+        arrive(AT(OUT));
+        pair();
+      } else {
+        until(WORD(0), n);
+        if (F != BAD_STAGE) take<F>(AT(OUT));
+        __syncwarp();
+        asm volatile("fence.proxy.async;" ::: "memory");
+        if (lane == 0) { expect(AT(FULL_), 256); bulk(sh(smem) + 1024, in, 256, AT(FULL_)); }
+      }
+    }
+    if constexpr (F == WORD_V2) {
+      const u64 tag = (u64)n << 32;
+      if (warp == 0) {
+        if (t > 0) SPIN((int)(*(volatile u32*)(smem + 256 + 16) - (n - 1)) >= 0)
+        exch64(sh(smem) + 1024 + lane * 8, tag | __float_as_uint(v));
+      } else if (warp == 2) {
+        u64 x = 0, y = 0;
+        auto load = [&] { asm volatile("ld.relaxed.cta.shared.v2.u64 {%0,%1},[%2];" : "=l"(x), "=l"(y) : "r"(sh(smem) + 1024 + lane / 2 * 16) : "memory"); return x >> 32 == n && y >> 32 == n; };
+        SPIN(!__any_sync(~0u, !load()))
+        sum += __uint_as_float((u32)x) + __uint_as_float((u32)y);
+        __syncwarp();
+        if (lane == 0) exch32(WORD(1), n);
+      }
+    }
+    if constexpr (F == FLAG_PLAIN) {
+      if (warp < 2) exch32(WORD(0), n);
+      else sum += *(volatile u32*)(smem + 256);
+    }
+  }
+  out[threadIdx.x] = sum;
+  if (threadIdx.x == 0) *cycles = clock64() - began;
+}
+
+template <int F>
+void shadows(const float* in, float* out, u64* cycles, int rounds) {
+  if constexpr (F < SHADOWS) {
+    shadow<F><<<1, 96, 4096>>>(in, out, cycles, rounds);
+    cudaError_t e = cudaDeviceSynchronize();
+    float got[96];
+    u64 c = 0;
+    cudaMemcpy(got, out, sizeof got, cudaMemcpyDeviceToHost);
+    cudaMemcpy(&c, cycles, 8, cudaMemcpyDeviceToHost);
+    printf("%-16s %s sum %.1f cycles/round %.1f\n", SHADOW_NAMES[F], cudaGetErrorString(e), got[64], (double)c / rounds);
+    fflush(stdout);
+    shadows<F + 1>(in, out, cycles, rounds);
+  }
+}
+
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? atoi(argv[1]) : 16;
   float *in, *out; u64* cycles;
-  cudaMalloc(&in, 8 * 128); cudaMalloc(&out, 128); cudaMalloc(&cycles, 64);
+  cudaMalloc(&in, 8 * 128); cudaMalloc(&out, 512); cudaMalloc(&cycles, 64);
   float host[256];
   for (int i = 0; i < 256; i++) host[i] = (float)(i % 17);
   cudaMemcpy(in, host, sizeof host, cudaMemcpyHostToDevice);
@@ -187,4 +366,5 @@ int main(int argc, char** argv) {
   CUresult r = encode(&map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 2, in, dims, strides, box, es, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   printf("encode %d\n", (int)r);
   all<0>(in, out, cycles, rounds, map);
+  shadows<0>(in, out, cycles, rounds);
 }

@@ -1,17 +1,25 @@
 """Small programs on the GPU, for a checker that slows everything down a hundredfold.
 
     compute-sanitizer --tool memcheck --report-api-errors no python benchmarks/small.py
+    compute-sanitizer --tool racecheck python benchmarks/small.py --annotate [--without WAIT]
 
 Every kind of kernel and of synchronization, five tokens given and three generated each. Exits with
-1 when a token differs from the interpreter's or a guard word was overwritten.
+1 when a token differs from the interpreter's or a guard word was overwritten. racecheck needs the
+annotated kernels, and must find races in one that lacks a wait (WAITS).
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
+from amk.backends.cuda.driver import pycuda
+from amk.backends.cuda.emit import emit
 from amk.backends.cuda.launch import Session
+from amk.backends.cuda.nvcc import compile_cubin
+from amk.backends.cuda.target import Target, target_of_device
+from amk.errors import AmkError
 from amk.interpreters.vm import VmInterpreter
 from amk.ir.sampling import Sampling
 from amk.tools.approve import Proof
@@ -24,6 +32,9 @@ PROMPT, NEW = [3, 1, 4, 1, 5], 3
 PATIENCE = 2_000_000_000
 """Polls before the watchdog gives up: none of the checkers is that slow."""
 
+BRIEF = 100_000
+"""The same where a wait is left out, so that another one may never end."""
+
 PROGRAMS = {
     "flags": (Tiny(), fused),
     "flags, split attention, bias": (Tiny(splits=3, chunk=2, kv_heads=1, sms=4, bias=True), fused),
@@ -35,20 +46,68 @@ PROGRAMS = {
 }
 
 
-def main() -> None:
-    wrong: list[str] = []
-    for name, (t, build) in PROGRAMS.items():
-        program, sampling = build(t), Sampling(1.1, top_k=20, top_p=0.9, seed=3)
-        cpu = VmInterpreter(program, weights(t))
-        cpu.sample(sampling)
-        want = cpu.generate(PROMPT, NEW)
-        proof = Proof.of(program)
-        with Session(program, weights(t), approve=proof.approve, patience=PATIENCE) as session:
-            session.sampling = sampling
-            made = session.generate(PROMPT, NEW)
-            if made != want or session.guards():
-                wrong.append(name)
+WAITS = {
+    "stage": (
+        "counters",
+        """\
+    while ((int)(load_acquire(smem + KV_GO) - ticket(c)) < 0 && !give_up_near(c, polls, ON_STAGE, 0)) {
+    }
+    AMK_TAKE_CONSUMERS();
+""",  # noqa: E501
+    ),
+    "slot": ("flags", "barrier_wait(c, full_barrier(c.slot / GROUP), c.parity, ON_SLOT, c.slot);"),
+    "room for rows": ("flags", "barrier_wait(c, kv_empty(buffer), lap ^ 1, ON_ROOM, buffer);"),
+    "rows": ("flags", "barrier_wait(c, kv_full(buffer), parity, ON_ROWS, buffer);"),
+    "sums": ("flags", "entries_wait<PARTS_OF_BLOCK>(c, row, entry, squares, tag);"),
+    "join": ("experts", "reach(c, c.block);"),
+    "meeting": ("unfused", 'asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");'),
+}
+"""Waits of the kernel, each with a program that needs it and the text that makes it."""
+
+
+def without(wait: str, target: Target) -> str:
+    """The annotated source of a program that lacks a wait."""
+    name, text = WAITS[wait]
+    t, build = PROGRAMS[name]
+    source = emit(build(t), target=target, annotate=True).source
+    assert source.count(text) == 1, wait
+    return source.replace(text, "")
+
+
+def run(name: str, *, annotate: bool, wait: str | None = None) -> bool:
+    """Runs a program, in which a wait may be left out; whether it was right."""
+    t, build = PROGRAMS[name]
+    program, sampling = build(t), Sampling(1.1, top_k=20, top_p=0.9, seed=3)
+    cpu = VmInterpreter(program, weights(t))
+    cpu.sample(sampling)
+    want = cpu.generate(PROMPT, NEW)
+    target = target_of_device(*pycuda().Device(0).compute_capability())
+    with Session(
+        program,
+        weights(t),
+        approve=Proof.of(program).approve,
+        annotate=annotate,
+        patience=PATIENCE if wait is None else BRIEF,
+        cubin=compile_cubin(without(wait, target), target) if wait else None,
+    ) as session:
+        session.sampling = sampling
+        made = session.generate(PROMPT, NEW)
         print(f"{name}: {made}", flush=True)
+        return made == want and not session.guards()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--annotate", action="store_true", help="kernels that racecheck can follow")
+    parser.add_argument("--without", choices=WAITS, help="leave out a wait of one of them")
+    args = parser.parse_args()
+    if args.without:
+        try:
+            run(WAITS[args.without][0], annotate=True, wait=args.without)
+        except AmkError as error:
+            print(f"error: {error}")
+        return
+    wrong = [name for name in PROGRAMS if not run(name, annotate=args.annotate)]
     if wrong:
         sys.exit(f"error: not the interpreter's tokens: {', '.join(wrong)}")
 

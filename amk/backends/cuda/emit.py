@@ -28,7 +28,7 @@ from amk.ir.program import DTYPES, SLOT_ROWS, Program, Run
 from amk.ir.roles import ENTRY_BYTES, TICKET_BITS
 
 RUNTIME = (
-    "base", "watchdog", "operands", "ring", "reduce", "counters", "activate", "mma", "trace",
+    "base", "annotate", "handover", "watchdog", "operands", "ring", "reduce", "counters", "activate", "mma", "trace",
     "token",
 )  # fmt: skip
 HEADERS = {
@@ -85,8 +85,10 @@ def emit_cuda(
     program_hash: str = "",
     certificate_hash: str = "",
     trace: bool = False,
+    annotate: bool = False,
 ) -> str:
-    """The CUDA source of a program for `target`; with `trace`, it writes time stamps.
+    """The CUDA source of a program for `target`; with `trace`, it writes time stamps; with
+    `annotate`, it tells a race checker what orders the warps of an SM.
 
     Raises AmkError when the program needs more shared memory than the target has, or uses what no
     template covers.
@@ -97,6 +99,7 @@ def emit_cuda(
         program_hash=program_hash,
         certificate_hash=certificate_hash,
         trace=trace,
+        annotate=annotate,
     ).source
 
 
@@ -116,6 +119,7 @@ def emit(
     program_hash: str = "",
     certificate_hash: str = "",
     trace: bool = False,
+    annotate: bool = False,
 ) -> Emitted:
     """Like `emit_cuda`, with the layout that the source was written for."""
     layout = plan(program)
@@ -130,7 +134,7 @@ def emit(
         records.append([number, *record, *[0] * (FIELDS - 1 - len(record))])
 
     instructions = max((len(q) for q in program.queues), default=0)
-    shared = _shared(layout, codes, instructions, coder.candidates)
+    shared = _shared(layout, codes, instructions, coder.candidates, annotate)
     if shared.size > target.shared:
         raise AmkError(
             f"program '{program.name}' needs {shared.size} bytes of shared memory per SM, "
@@ -142,7 +146,7 @@ def emit(
     runtime = [r for r in RUNTIME if counters or r != "counters"]
     parts = [
         _head(program, target, program_hash, certificate_hash),
-        _constants(layout, shared, target, codes, instructions, counters, trace),
+        _constants(layout, shared, target, codes, instructions, counters, trace, annotate),
         _tables(layout, records, counters),
         *(_include(f"runtime/{name}.cuh") for name in runtime),
         *(_include(f"kernels/{h}.cuh") for h in dict.fromkeys(HEADERS[t] for t in templates)),
@@ -177,7 +181,11 @@ def skips(layout: Layout) -> bool:
 
 
 def _shared(
-    layout: Layout, codes: Iterable[Code], instructions: int, candidates: int
+    layout: Layout,
+    codes: Iterable[Code],
+    instructions: int,
+    candidates: int,
+    annotate: bool = False,
 ) -> SharedMemory:
     codes = list(codes)
     ring, shared = layout.ring, SharedMemory()
@@ -189,7 +197,8 @@ def _shared(
     shared.add("SQUARES", 2 * squares)
     shared.add("PROGRESS", 4 * ring.finishers)
     shared.add("BEST", 8 * candidates)
-    shared.add("STOP", 8)
+    shared.add("STOP", 4)
+    shared.add("STEP", 4, 4)
     shared.add("GONE", 4)
     shared.add("KV_GO", 4)
     end = shared.add("ZERO_END", 0)
@@ -207,6 +216,8 @@ def _shared(
         shared.add(f"LOCAL{i}", 4 * rows)
     shared.add("QUEUE_AT", 16 * instructions)
     shared.add("RECORDS", 128 * (ring.consumers + 1 + ring.finishers), 128)
+    if annotate:
+        shared.add("SHADOWS", 8 * (1 + ring.finishers))
     shared.places["PRIVATE_BYTES"] = private
     shared.places["TOGETHER_BYTES"] = together
     shared.places["SQUARES_BYTES"] = squares
@@ -254,6 +265,7 @@ def _constants(
     instructions: int,
     counters: bool,
     trace: bool,
+    annotate: bool,
 ) -> str:
     ring = layout.ring
     hidden = {"RING", "ZERO_END", *(f"LOCAL{i}" for i in range(len(layout.locals)))}
@@ -292,6 +304,7 @@ def _constants(
         f"#define AMK_TRY_WAIT {int(target.try_wait)}",
         f"#define AMK_COUNTERS {int(counters)}",
         f"#define TRACE {int(trace)}",
+        f"#define AMK_ANNOTATE {int(annotate)}",
         "",
         "/// Whether tokens are chosen, and whether the head is left out where they are given.",
         f"constexpr bool TOKENS = {boolean(chooses(layout.program))};",

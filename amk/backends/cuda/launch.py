@@ -176,6 +176,7 @@ class Session:
     when the program is not approved, or does not fit the device.
 
     `sampling` is what launches draw tokens with, where the program has the kernel `sample`.
+    `annotate` builds the kernel that a race checker can follow.
     """
 
     def __init__(
@@ -187,6 +188,7 @@ class Session:
         device: int = 0,
         certificate_hash: str = "",
         trace: bool = False,
+        annotate: bool = False,
         patience: int = PATIENCE,
         cubin: Path | None = None,
         progress: Callable[[str], None] = lambda what: None,
@@ -210,6 +212,7 @@ class Session:
             program_hash=program_digest(program),
             certificate_hash=certificate_hash,
             trace=trace,
+            annotate=annotate,
         )
         most = gpu.get_attribute(attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
         check_shared(program, self.emitted.shared, gpu.name(), most)

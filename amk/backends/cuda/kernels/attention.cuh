@@ -430,6 +430,7 @@ struct Attention {
     u32 polls = 0;
     while ((int)(load_acquire(smem + KV_GO) - ticket(c)) < 0 && !give_up_near(c, polls, ON_STAGE, 0)) {
     }
+    AMK_TAKE_CONSUMERS();
     __syncwarp();
 #if AMK_BULK_COPY
     // rows, and what the stage held before, were written by ordinary stores; this fence is slow, and nobody waits for it
@@ -617,8 +618,7 @@ struct Attention {
                   for (int i = 0; i < 8; i++) acc[i] = fmaf(p, f[i], acc[i]);
                 }
               }
-              __syncwarp();
-              if (c.lane == 0) barrier_arrive(kv_empty(buffer));
+              warp_arrive(c, kv_empty(buffer));
               if (++buffer == KV_BUFFERS) buffer = 0, parity ^= 1;
             }
             c.chunk = parity * KV_BUFFERS + buffer;

@@ -365,7 +365,6 @@ struct Gemv {
     if (skips(c)) return;
     GemvRun g = prepare(c);
     const int blocks = (g.row1 - g.row0 + 7) >> 3, me = c.warp - WARPS - 1;
-    volatile u32* progress = reinterpret_cast<volatile u32*>(smem + PROGRESS) + me;
     if constexpr (P::PRIVATE) {
       const int first = (u32)(me + FINISHERS - (g.row0 >> 3) % FINISHERS) % FINISHERS;  // always the same warp for the same rows
       load_bias(c, g, g.row0 + first * 8);
@@ -378,7 +377,7 @@ struct Gemv {
 #pragma unroll 1
         for (int b = first; b < blocks; b += FINISHERS) {
           const u32 tag = c.block + b;
-          if (c.lane == 0) *progress = tag;
+          progress_put(c, me, tag);
           collect<E>(c, g, p, g.row0 + b * 8, [&](int i) { return private_entry(tag, i); }, tag);
           __syncwarp();
           load_bias(c, g, g.row0 + (b + FINISHERS) * 8);
@@ -390,12 +389,7 @@ struct Gemv {
     if constexpr (P::PRIVATE && P::LEAVES_CANDIDATES) {
       P::ending(g.end, [&](auto e) { candidates<decltype(e), true>(c, g); });
     }
-#if AMK_COUNTERS
-    __syncwarp();
-    if (c.lane == 0) store_release(progress, c.block);  // a signal may follow, which passes on what was written
-#else
-    if (c.lane == 0) *progress = c.block;
-#endif
+    progress_put<AMK_COUNTERS>(c, me, c.block);  // a signal may follow, which passes on what was written
   }
 
   /// The warp's next slot, into registers where it fits them; then the loader may have its place.

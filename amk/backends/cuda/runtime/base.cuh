@@ -69,35 +69,6 @@ __device__ __forceinline__ bool next_given(const Cta& c) { return (int)(c.turn -
 
 __device__ __forceinline__ u32 shared(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 
-/// All consumer warps meet.
-__device__ __forceinline__ void meet() { asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory"); }
-
-/// All finisher warps meet.
-__device__ __forceinline__ void meet_finishers() { asm volatile("bar.sync 2, %0;" ::"n"(FINISHERS * 32) : "memory"); }
-
-/// Consumers and finishers meet, at the start and the end of a step. They come from different places in the code, which the
-/// aligned form `bar.sync` does not allow.
-__device__ __forceinline__ void meet_step() { asm volatile("barrier.sync 3, %0;" ::"n"(THREADS + FINISHERS * 32) : "memory"); }
-
-/// Start of an instruction that shares the stage between warps.
-__device__ __forceinline__ void enter(Cta& c) {
-  if (c.apart) {
-    meet();
-    c.apart = false;
-  }
-}
-
-/// A word in shared memory by which one role of the block tells another how far it has come. The words that carry
-/// partial sums (reduce.cuh) and progress within a gemv are relaxed accesses: see (H7) of docs/IR_SPEC.md.
-__device__ __forceinline__ void store_release(const volatile void* p, u32 x) {
-  asm volatile("st.release.cta.shared.u32 [%0],%1;" ::"r"(shared(const_cast<const void*>(p))), "r"(x) : "memory");
-}
-__device__ __forceinline__ u32 load_acquire(const volatile void* p) {
-  u32 x;
-  asm volatile("ld.acquire.cta.shared.u32 %0,[%1];" : "=r"(x) : "r"(shared(const_cast<const void*>(p))) : "memory");
-  return x;
-}
-
 /// The same number, but what is computed from it is computed here, not ahead of all instructions: such values would take
 /// registers everywhere.
 __device__ __forceinline__ int here(int x) {

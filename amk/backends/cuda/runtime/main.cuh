@@ -56,10 +56,10 @@ __device__ __forceinline__ void consume(Cta& c, int count, int padding, int padd
     }
     const bool on = next_token(c, t);
     // one decision for all warps
-    if (c.thread() == 0) *reinterpret_cast<volatile int*>(smem + STOP + 4) = on && *reinterpret_cast<volatile int*>(smem + GONE) == 0;
+    if (c.thread() == 0) set_flag(STEP, on && flag(GONE) == 0);
     meet_step();
     c.apart = false;
-    if (*reinterpret_cast<volatile int*>(smem + STOP + 4) == 0) break;
+    if (flag(STEP) == 0) break;
     u32 next = load_record(0, c.lane);
 #pragma unroll 1
     for (int i = 0; i < count; i++) {
@@ -86,9 +86,9 @@ __device__ __forceinline__ void consume(Cta& c, int count, int padding, int padd
     c.phase = 0;
     meet_step();
   }
-  *reinterpret_cast<volatile int*>(smem + STOP) = 1;
+  set_flag(STOP, 1);
   if (t == c.a.steps) {  // the finishers wait for a word too
-    *reinterpret_cast<volatile int*>(smem + STOP + 4) = 0;
+    set_flag(STEP, 0);
     meet_step();
   }
 }
@@ -98,7 +98,7 @@ __device__ __forceinline__ void finish_blocks(Cta& c, int count) {
     c.pos = c.a.start + t;
     c.turn = c.a.turn + t;
     meet_step();
-    if (*reinterpret_cast<volatile int*>(smem + STOP + 4) == 0) return;
+    if (flag(STEP) == 0) return;
     u32 next = load_record(0, c.lane);
 #pragma unroll 1
     for (int i = 0; i < count; i++) {
@@ -126,6 +126,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 1) amk_kernel(const 
   if (thread == 0) {
     kv_init();
     ring_init();
+#if AMK_ANNOTATE
+    shadows_init();
+#endif
   }
   __syncthreads();
   if (stream.instructions == 0) return;

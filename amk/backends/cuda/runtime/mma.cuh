@@ -58,9 +58,7 @@ struct Dot<bf16> {
   /// Leaves the 8 sums in an entry (lane l has that of row l / 4).
   __device__ __forceinline__ void put(u32 entry, int lane, u32 tag) const {
     const float y = ((c[0][0] + c[0][3]) + (c[1][0] + c[1][3])) + ((c[2][0] + c[2][3]) + (c[3][0] + c[3][3]));
-    if (!(lane & 3))
-      asm volatile("st.relaxed.cta.shared.u64 [%0],%1;" ::"r"(entry + lane * 2), "l"((u64)tag << 32 | __float_as_uint(y))
-                   : "memory");
+    if (!(lane & 3)) entry_put(entry + lane * 2, y, tag);
   }
 };
 
@@ -97,8 +95,6 @@ struct Dot<float> {
     float y = c[0] + c[1];
     y += __shfl_xor_sync(ALL, y, 1);
     y += __shfl_xor_sync(ALL, y, 2);
-    if (!(lane & 3))
-      asm volatile("st.relaxed.cta.shared.u64 [%0],%1;" ::"r"(entry + lane * 2), "l"((u64)tag << 32 | __float_as_uint(y))
-                   : "memory");
+    if (!(lane & 3)) entry_put(entry + lane * 2, y, tag);
   }
 };

@@ -26,7 +26,21 @@ __device__ __forceinline__ u32 slowest_finisher() {
   u32 first = progress[0];
 #pragma unroll
   for (int i = 1; i < FINISHERS; i++) first = min(first, progress[i]);
+  for (int i = 0; i < FINISHERS; i++) AMK_TAKE_FINISHER(i);
   return first;
+}
+
+/// By finisher `me`: all that it has to complete before `block` is complete. Released where global memory is meant too.
+template <bool RELEASE = false>
+__device__ __forceinline__ void progress_put(const Cta& c, int me, u32 block) {
+  volatile u32* progress = reinterpret_cast<volatile u32*>(smem + PROGRESS) + me;
+  if constexpr (RELEASE) __syncwarp();
+  AMK_FINISHER_LEAVES(me);
+  if (c.lane != 0) return;
+  if constexpr (RELEASE)
+    store_release(progress, block);
+  else
+    store_relaxed(progress, block);
 }
 
 /// By consumers: until every row block before `block` is finished.
@@ -47,7 +61,12 @@ __device__ __forceinline__ void finished(Cta& c) {
 __device__ __forceinline__ void reserve(Cta& c, u32 block) { reach(c, block - LEAD + 1); }
 
 __device__ __forceinline__ void entry_put(u32 address, float v, u32 tag) {
-  asm volatile("st.relaxed.cta.shared.u64 [%0],%1;" ::"r"(address), "l"((u64)tag << 32 | __float_as_uint(v)) : "memory");
+  const u64 word = (u64)tag << 32 | __float_as_uint(v);
+#if AMK_ANNOTATE
+  asm volatile("{.reg .b64 r; atom.relaxed.cta.shared.exch.b64 r,[%0],%1;}" ::"r"(address), "l"(word) : "memory");
+#else
+  asm volatile("st.relaxed.cta.shared.u64 [%0],%1;" ::"r"(address), "l"(word) : "memory");
+#endif
 }
 
 __device__ __forceinline__ u64 entry_word(u32 address) {
@@ -79,6 +98,7 @@ __device__ __forceinline__ void entries_wait(const Cta& c, int row, Entry entry,
       if (!__any_sync(ALL, again) || give_up_together(c, polls, ON_SUMS, row)) break;
     }
   }
+  AMK_TAKE_CONSUMERS();
 }
 
 /// The sums, in order, of two neighboring words of N entries that are there; `at(i)` is the address of those of entry i.

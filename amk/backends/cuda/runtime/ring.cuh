@@ -59,12 +59,18 @@ __device__ __forceinline__ void barrier_arrive(u32 barrier) {
   asm volatile("mbarrier.arrive.shared.b64 _,[%0];" ::"r"(barrier) : "memory");
 }
 
+/// All lanes of the warp have read what the barrier's buffer holds.
+__device__ __forceinline__ void warp_arrive(const Cta& c, u32 barrier) {
+  __syncwarp();
+  if (c.lane < LANES_FREE) barrier_arrive(barrier);
+}
+
 /// Run by one thread before the block's first barrier.
 __device__ __forceinline__ void ring_init() {
 #pragma unroll 1
   for (int i = 0; i < COPIES; i++) {
     barrier_init(full_barrier(i), AMK_BULK_COPY ? 1 : 32);
-    barrier_init(empty_barrier(i), GROUP);
+    barrier_init(empty_barrier(i), GROUP * LANES_FREE);
   }
 #if AMK_BULK_COPY
   asm volatile("fence.mbarrier_init.release.cluster;");
@@ -79,8 +85,7 @@ __device__ __forceinline__ const unsigned char* slot_wait(const Cta& c) {
 
 /// Consumer: the warp has read its slot. Moves on to the warp's next one.
 __device__ __forceinline__ void slot_free(Cta& c) {
-  __syncwarp();
-  if (c.lane == 0) barrier_arrive(empty_barrier(c.slot / GROUP));
+  warp_arrive(c, empty_barrier(c.slot / GROUP));
   c.slot += WARPS;
   if (c.slot >= SLOTS) c.slot -= SLOTS, c.parity ^= 1;
 }
@@ -132,7 +137,6 @@ struct RowsLeft {
 /// token is given, only the first `count_given` of them. Between them it asks for the rows `ahead`.
 __device__ __forceinline__ void stream_weights(const Args& a, const unsigned char* from, int count, int count_given, int lane,
                                                const RowsAhead* ahead, int tiles) {
-  const volatile int* stop = reinterpret_cast<const volatile int*>(smem + STOP);
   if (count == 0) return;
 #if AMK_BULK_COPY
   if (lane != 0) return;
@@ -163,7 +167,7 @@ __device__ __forceinline__ void stream_weights(const Args& a, const unsigned cha
     for (u32 i = 0; i < (u32)copies; i++, p += COPY_BYTES) {
       if (i >= end) rows.rest = 0;
       while (!first && !(rows.rest || i >= begin ? barrier_peek(empty_barrier(at), lap) : barrier_test(empty_barrier(at), lap))) {
-        if (*stop || block_gave_up()) {
+        if (flag(STOP) || block_gave_up()) {
           running = false;
           break;
         }
@@ -212,7 +216,7 @@ __device__ __forceinline__ void kv_init() {
 #pragma unroll 1
   for (int i = 0; i < KV_BUFFERS; i++) {
     barrier_init(kv_full(i), AMK_BULK_COPY ? 1 : 32);
-    barrier_init(kv_empty(i), WARPS);
+    barrier_init(kv_empty(i), WARPS * LANES_FREE);
   }
 }
 

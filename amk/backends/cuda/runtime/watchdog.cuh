@@ -17,12 +17,12 @@ enum Waiting { ON_WORD, ON_COUNTER, ON_TOKEN, ON_SLOT, ON_SQUARES, ON_SUMS, ON_S
 constexpr u32 SHORT = 64, LOOK = 256;
 [[maybe_unused]] constexpr u32 UNWATCHED = 16;  ///< polls of flagged operands from one look to the next
 
-__device__ __forceinline__ bool block_gave_up() { return *reinterpret_cast<volatile int*>(smem + GONE) != 0; }
+__device__ __forceinline__ bool block_gave_up() { return flag(GONE) != 0; }
 
 /// Whether a wait that has taken `polls` polls is to be given up.
 __device__ __forceinline__ bool expired(const Cta& c, u32 polls, int kind, u32 where, u32 want) {
   if (polls < c.a.patience && !block_gave_up()) return false;
-  *reinterpret_cast<volatile int*>(smem + GONE) = 1;
+  set_flag(GONE, 1);
   volatile u32* report = c.a.report + (blockIdx.x * REPORTS + threadIdx.x / 32) * 4;
   if (report[0] == 0) {  // word by word: this code must not need registers that those who wait have in use
     report[1] = c.pos - c.a.start;
