@@ -172,9 +172,9 @@ void all(const float* in, float* out, u64* cycles, int rounds, const CUtensorMap
 
 // Three warps: A and B write, C reads; every poll gives up after a second. A *shadow* is an mbarrier that nobody waits
 // for: writers arrive before they publish a word, and who has polled the word takes its latest phase, of whichever parity.
-// Forms in capitals of which BAD is a part lack an order and must be reported.
-enum Shadow { EITHER, EITHER_TRY, EITHER_UNUSED, LAG, CUMULATIVE, COUNT_1, TWO_WARPS, MEETING, OVER_BARRIER, OVER_MBARRIER, STEP, STEP_ATOMIC, STEP_SHADOW, SUBSET, BAD_SUBSET, BAD_EARLY, BAD_OTHER, STAGE_, BAD_STAGE, BAD_LANDED, WORD_V2, FLAG_PLAIN, BAD_WORD, BAD_ONCE, SHADOWS };
-const char* SHADOW_NAMES[] = {"either", "either_try", "either_unused", "lag", "cumulative", "count_1", "two_warps", "meeting", "over_barrier", "over_mbarrier", "step", "step_atomic", "step_shadow", "subset", "bad_subset", "bad_early", "bad_other", "stage", "bad_stage", "bad_landed", "word_v2", "flag_plain", "bad_word", "bad_once"};
+// Forms called BAD_ lack an order and must be reported.
+enum Shadow { EITHER, EITHER_TRY, EITHER_UNUSED, LAG, CUMULATIVE, TWO_WARPS, MEETING, OVER_BARRIER, OVER_MBARRIER, STEP, STEP_ATOMIC, STEP_SHADOW, SUBSET, BAD_SUBSET, BAD_EARLY, BAD_OTHER, STAGE_, BAD_STAGE, BAD_LANDED, WORD_V2, FLAG_PLAIN, BAD_WORD, BAD_ONCE, SHADOWS };
+const char* SHADOW_NAMES[] = {"either", "either_try", "either_unused", "lag", "cumulative", "two_warps", "meeting", "over_barrier", "over_mbarrier", "step", "step_atomic", "step_shadow", "subset", "bad_subset", "bad_early", "bad_other", "stage", "bad_stage", "bad_landed", "word_v2", "flag_plain", "bad_word", "bad_once"};
 #define AT(i) (sh(smem) + (i) * 8)                               // mbarriers
 #define WORD(i) (sh(smem) + 256 + (i) * 16)                      // words
 #define CELLS(i) (reinterpret_cast<volatile float*>(smem + 1024 + (i) * 256))  // data, 64 floats each
@@ -202,7 +202,7 @@ __global__ void shadow(const float* in, float* out, u64* cycles, int rounds) {
   for (int i = threadIdx.x; i < 4096; i += blockDim.x) smem[i] = 0;
   __syncthreads();
   if (threadIdx.x == 0) {
-    init(AT(OUT), F == COUNT_1 ? 1 : F == TWO_WARPS || F == MEETING || F == STAGE_ || F == BAD_STAGE || F == BAD_LANDED ? 64 : F == STEP_SHADOW ? 96 : 32);
+    init(AT(OUT), F == TWO_WARPS || F == MEETING || F == STAGE_ || F == BAD_STAGE || F == BAD_LANDED ? 64 : F == STEP_SHADOW ? 96 : 32);
     init(AT(BACK), 32);
     init(AT(MID), 32);
     init(AT(FULL_), 1);
@@ -216,7 +216,7 @@ __global__ void shadow(const float* in, float* out, u64* cycles, int rounds) {
     const u32 n = t + 1;
     volatile float* d = CELLS(t % RING);
     const float v = in[(t & 3) * 32 + lane];
-    if constexpr (F == EITHER || F == EITHER_TRY || F == EITHER_UNUSED || F == LAG || F == COUNT_1 || F == BAD_EARLY || F == BAD_OTHER || F == BAD_WORD || F == BAD_ONCE) {
+    if constexpr (F == EITHER || F == EITHER_TRY || F == EITHER_UNUSED || F == LAG || F == BAD_EARLY || F == BAD_OTHER || F == BAD_WORD || F == BAD_ONCE) {
       if (warp == 0) {
         if (t >= RING) { until(WORD(1), n - RING); take<F>(AT(BACK)); }
         __syncwarp();

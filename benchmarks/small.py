@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from amk.backends.cuda.driver import pycuda
@@ -21,6 +22,7 @@ from amk.backends.cuda.nvcc import compile_cubin
 from amk.backends.cuda.target import Target, target_of_device
 from amk.errors import AmkError
 from amk.interpreters.vm import VmInterpreter
+from amk.ir.program import Program
 from amk.ir.sampling import Sampling
 from amk.tools.approve import Proof
 
@@ -35,6 +37,17 @@ PATIENCE = 2_000_000_000
 BRIEF = 100_000
 """The same where a wait is left out, so that another one may never end."""
 
+
+def narrow(t: Tiny) -> Program:
+    """A program whose matrices are many slots wide, so that every warp keeps its columns of them,
+    and whose warps hand over through few and small buffers."""
+    program = fused(t)
+    assert program.ring
+    return replace(program, ring=replace(program.ring, columns=32, **FEW))
+
+
+FEW = {"finishers": 2, "depth": 4, "lead": 3, "kv_buffers": 2, "kv_bytes": 128}
+
 PROGRAMS = {
     "flags": (Tiny(), fused),
     "flags, split attention, bias": (Tiny(splits=3, chunk=2, kv_heads=1, sms=4, bias=True), fused),
@@ -43,9 +56,12 @@ PROGRAMS = {
     "experts": (Tiny(experts=5, choices=2, inter=40), fused),
     "experts, counters": (Tiny(sync="counters", experts=33, choices=3, normalize=0), fused),
     "unfused": (Tiny(), unfused),
+    "few buffers": (Tiny(), narrow),
+    "bf16, own columns": (Tiny(hidden=256, inter=256, heads=8, dtype="bf16", tile=8), narrow),
+    "bf16, heads of 64": (Tiny(hidden=64, head_dim=64, splits=2, chunk=3, dtype="bf16"), fused),
 }
 
-
+MEET = "\n  meet();\n  float s = 0.f;"
 WAITS = {
     "stage": (
         "counters",
@@ -56,13 +72,24 @@ WAITS = {
 """,  # noqa: E501
     ),
     "slot": ("flags", "barrier_wait(c, full_barrier(c.slot / GROUP), c.parity, ON_SLOT, c.slot);"),
-    "room for rows": ("flags", "barrier_wait(c, kv_empty(buffer), lap ^ 1, ON_ROOM, buffer);"),
+    "room for slots": (
+        "flags",
+        "!first && !(rows.rest || i >= begin ? barrier_peek(empty_barrier(at), lap)"
+        " : barrier_test(empty_barrier(at), lap))",
+    ),
     "rows": ("flags", "barrier_wait(c, kv_full(buffer), parity, ON_ROWS, buffer);"),
+    "room for rows": ("few buffers", "barrier_wait(c, kv_empty(buffer), lap ^ 1, ON_ROOM, buffer);"),
     "sums": ("flags", "entries_wait<PARTS_OF_BLOCK>(c, row, entry, squares, tag);"),
-    "join": ("experts", "reach(c, c.block);"),
-    "meeting": ("unfused", 'asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");'),
+    "finishers": ("experts", "reach(c, c.block);"),
+    "meeting": ("unfused", MEET),
 }
 """Waits of the kernel, each with a program that needs it and the text that makes it."""
+
+SLOW = {
+    "slot": ("flying++;", "flying++, __nanosleep(100000);"),
+    "finishers": ("progress_put(c, me, tag);", "progress_put(c, me, tag), __nanosleep(50000);"),
+}
+"""Where the wait is over before it begins: who is awaited, and how it is made late."""
 
 
 def without(wait: str, target: Target) -> str:
@@ -70,8 +97,11 @@ def without(wait: str, target: Target) -> str:
     name, text = WAITS[wait]
     t, build = PROGRAMS[name]
     source = emit(build(t), target=target, annotate=True).source
-    assert source.count(text) == 1, wait
-    return source.replace(text, "")
+    changes = [(text, {MEET: MEET.replace("meet();", "")}.get(text, "" if text[-1] in ";\n" else "false"))]
+    for old, new in [*changes, *([SLOW[wait]] if wait in SLOW else [])]:
+        assert source.count(old) == 1, wait
+        source = source.replace(old, new)
+    return source
 
 
 def run(name: str, *, annotate: bool, wait: str | None = None) -> bool:

@@ -321,14 +321,14 @@ LOST = {
     ),
     "partial sums": (
         Tiny(),
-        "if (!(lane & 3))\n      asm",
-        "if (!(lane & 3) && !(blockIdx.x == 2 && tag == 9))\n      asm",
+        "if (!(lane & 3)) entry_put",
+        "if (!(lane & 3) && !(blockIdx.x == 2 && tag == 9)) entry_put",
         r"SM 2 \(@\S+\) waited in step 0 for the partial sums of the rows from \d+",
     ),
     "that blocks are finished": (
         Tiny(vocab=400, sms=2),
-        "if (c.lane == 0) *progress",
-        "if (c.lane == 0 && blockIdx.x != 1) *progress",
+        "if (c.lane != 0) return;  // one lane reports",
+        "if (c.lane != 0 || blockIdx.x == 1) return;",
         r"SM 1 \(@\S+\) waited in step 0 for the (finishers to reach row block|partial sums)",
     ),
     "squares of x": (
@@ -345,8 +345,8 @@ LOST = {
     ),
     "that rows were read": (
         Tiny(),
-        "if (c.lane == 0) barrier_arrive(kv_empty(buffer))",
-        "if (c.lane == 0 && blockIdx.x != 1) barrier_arrive(kv_empty(buffer))",
+        "warp_arrive(c, kv_empty(buffer))",
+        "if (blockIdx.x != 1) warp_arrive(c, kv_empty(buffer))",
         r"SM 1 \(@l\d.attn\) waited in step \d+ for buffer \d of the rows .* to be free",
     ),
     "that the stage is free": (

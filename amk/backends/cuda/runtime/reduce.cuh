@@ -36,7 +36,7 @@ __device__ __forceinline__ void progress_put(const Cta& c, int me, u32 block) {
   volatile u32* progress = reinterpret_cast<volatile u32*>(smem + PROGRESS) + me;
   if constexpr (RELEASE) __syncwarp();
   AMK_FINISHER_LEAVES(me);
-  if (c.lane != 0) return;
+  if (c.lane != 0) return;  // one lane reports
   if constexpr (RELEASE)
     store_release(progress, block);
   else
