@@ -4,8 +4,8 @@
 
 `pytest -m gpu`, by eight processes at once, then the tests that must be alone; and small programs
 (small.py) under compute-sanitizer where it is installed. The status is 1 unless all tests pass and
-no checker finds anything but what races.py explains. AMK_COMMIT and AMK_RESULTS are those of
-record.py; what racecheck says in full goes there too.
+no checker finds anything, but racecheck does wherever a wait is left out (small.WAITS). AMK_COMMIT
+and AMK_RESULTS are those of record.py.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from races import explained, unexplained
 from record import RESULTS, commit, gpu
-from small import PROGRAMS
+from small import PROGRAMS, WAITS
 
 TOOLS = ("memcheck", "racecheck", "synccheck")
 PATIENCE = 150
@@ -56,43 +55,44 @@ def tests(*arguments: str) -> dict[str, Any]:
     }
 
 
-def checker(tool: str) -> dict[str, Any]:
+def checker(tool: str, *options: str) -> dict[str, Any]:
     """Runs small.py under a tool of compute-sanitizer: its summary, the status of the script, and
     how many of its programs came to their end."""
     command = ["compute-sanitizer", "--tool", tool]
     command += ["--report-api-errors", "no"] if tool == "memcheck" else []
-    command += ["python", "benchmarks/small.py"]
+    small = ["benchmarks/small.py", *(["--annotate"] if tool == "racecheck" else []), *options]
     began = perf_counter()
     try:
         done = subprocess.run(
-            [*command[:-2], sys.executable, command[-1]],
+            [*command, sys.executable, *small],
             capture_output=True,
             text=True,
             timeout=PATIENCE,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return {"command": " ".join(command), "summary": f"not done after {PATIENCE} s"}
+        told = f"not done after {PATIENCE} s"
+        return {"command": " ".join([*command, "python", *small]), "summary": told}
     summary = re.findall(r"========= (.*SUMMARY: .*)", done.stdout)
-    found: dict[str, Any] = {
-        "command": " ".join(command),
+    return {
+        "command": " ".join([*command, "python", *small]),
         "summary": summary[0] if summary else "none",
         "status": done.returncode,
-        "programs": len(re.findall(r"^[a-z, ]+: \[\d+, \d+, \d+\]$", done.stdout, re.M)),
+        "programs": len(re.findall(r"^[a-z0-9, ]+: \[\d+, \d+, \d+\]$", done.stdout, re.M)),
         "seconds": round(perf_counter() - began, 1),
     }
-    if tool == "racecheck":
-        (results() / "racecheck.log").write_text(done.stdout)
-        found["unexplained"] = unexplained(done.stdout)
-        found["explained"] = explained(done.stdout)
-    return found
 
 
 def clean(found: dict[str, Any]) -> bool:
     """Whether a checker saw all programs to their end and nothing wrong in them."""
     if found.get("status") != 0 or found["programs"] != len(PROGRAMS):
         return False
-    return not found["unexplained"] if "unexplained" in found else " 0 errors" in found["summary"]
+    return bool(re.search(r"SUMMARY: 0 (errors|hazards)", found["summary"]))
+
+
+def racy(found: dict[str, Any]) -> bool:
+    """Whether racecheck found races."""
+    return bool(re.search(r"SUMMARY: [1-9]\d* hazard", found["summary"]))
 
 
 def results() -> Path:
@@ -112,6 +112,7 @@ def main() -> None:
     }
     if shutil.which("compute-sanitizer"):
         found |= {tool: checker(tool) for tool in TOOLS}
+        found["without"] = {wait: checker("racecheck", "--without", wait) for wait in WAITS}
     name = re.sub(r"[^a-z0-9.]+", "-", found["device"].split(",")[0].lower())
     path = results() / f"{found['date'][:10]}-{name}-gpu-tests.json"
     path.write_text(json.dumps(found, indent=2) + "\n")
@@ -121,6 +122,7 @@ def main() -> None:
     raise SystemExit(
         any(run["status"] for run in found["pytest"])
         or not all(clean(found[tool]) for tool in checkers)
+        or not all(racy(run) for run in found.get("without", {}).values())
     )
 
 

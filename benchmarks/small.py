@@ -61,7 +61,6 @@ PROGRAMS = {
     "bf16, heads of 64": (Tiny(hidden=64, head_dim=64, splits=2, chunk=3, dtype="bf16"), fused),
 }
 
-MEET = "\n  meet();\n  float s = 0.f;"
 WAITS = {
     "stage": (
         "counters",
@@ -70,38 +69,33 @@ WAITS = {
     }
     AMK_TAKE_CONSUMERS();
 """,  # noqa: E501
+        "",
     ),
-    "slot": ("flags", "barrier_wait(c, full_barrier(c.slot / GROUP), c.parity, ON_SLOT, c.slot);"),
     "room for slots": (
         "flags",
-        "!first && !(rows.rest || i >= begin ? barrier_peek(empty_barrier(at), lap)"
-        " : barrier_test(empty_barrier(at), lap))",
+        "while (!first && !(rows.rest || i >= begin ? barrier_peek(empty_barrier(at), lap)"
+        " : barrier_test(empty_barrier(at), lap)))",
+        "while (false)",
     ),
-    "rows": ("flags", "barrier_wait(c, kv_full(buffer), parity, ON_ROWS, buffer);"),
-    "room for rows": ("few buffers", "barrier_wait(c, kv_empty(buffer), lap ^ 1, ON_ROOM, buffer);"),
-    "sums": ("flags", "entries_wait<PARTS_OF_BLOCK>(c, row, entry, squares, tag);"),
-    "finishers": ("experts", "reach(c, c.block);"),
-    "meeting": ("unfused", MEET),
+    "rows": ("flags", "barrier_wait(c, kv_full(buffer), parity, ON_ROWS, buffer);", ""),
+    "room for rows": (
+        "few buffers",
+        "barrier_wait(c, kv_empty(buffer), lap ^ 1, ON_ROOM, buffer);",
+        "",
+    ),
+    "meeting": ("unfused", "\n  meet();\n  float s = 0.f;", "\n  float s = 0.f;"),
 }
-"""Waits of the kernel, each with a program that needs it and the text that makes it."""
-
-SLOW = {
-    "slot": ("flying++;", "flying++, __nanosleep(100000);"),
-    "finishers": ("progress_put(c, me, tag);", "progress_put(c, me, tag), __nanosleep(50000);"),
-}
-"""Where the wait is over before it begins: who is awaited, and how it is made late."""
+"""Waits of the kernel: a program that needs it, the text that makes it, and what is left of that
+without it."""
 
 
 def without(wait: str, target: Target) -> str:
     """The annotated source of a program that lacks a wait."""
-    name, text = WAITS[wait]
+    name, old, new = WAITS[wait]
     t, build = PROGRAMS[name]
     source = emit(build(t), target=target, annotate=True).source
-    changes = [(text, {MEET: MEET.replace("meet();", "")}.get(text, "" if text[-1] in ";\n" else "false"))]
-    for old, new in [*changes, *([SLOW[wait]] if wait in SLOW else [])]:
-        assert source.count(old) == 1, wait
-        source = source.replace(old, new)
-    return source
+    assert source.count(old) == 1, wait
+    return source.replace(old, new)
 
 
 def run(name: str, *, annotate: bool, wait: str | None = None) -> bool:

@@ -28,8 +28,8 @@ from amk.ir.program import DTYPES, SLOT_ROWS, Program, Run
 from amk.ir.roles import ENTRY_BYTES, TICKET_BITS
 
 RUNTIME = (
-    "base", "annotate", "handover", "watchdog", "operands", "ring", "reduce", "counters", "activate", "mma", "trace",
-    "token",
+    "base", "annotate", "handover", "watchdog", "operands", "ring", "reduce", "counters",
+    "activate", "mma", "trace", "token",
 )  # fmt: skip
 HEADERS = {
     "Append": "append",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise
@@ -14,7 +16,7 @@ import pytest
 
 from amk.backends.cuda.emit import emit, emit_cuda, rows_ahead
 from amk.backends.cuda.layout import plan
-from amk.backends.cuda.nvcc import run_nvcc
+from amk.backends.cuda.nvcc import find_nvcc, run_nvcc
 from amk.backends.cuda.target import TARGETS, target_of
 from amk.errors import AmkError
 from amk.ir.capacity import MAX_SMS, SHARED_BYTES
@@ -22,6 +24,10 @@ from amk.ir.kernels import Attention
 from amk.ir.program import Program, Ring, Run
 from tests.unit.batteries import BATTERIES, battery
 from tests.unit.programs import Tiny, fused, unfused
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+
+import small
 
 SM90 = TARGETS["sm_90a"]
 
@@ -148,6 +154,36 @@ def test_rows_are_asked_for_once_the_attention_before_has_begun() -> None:
             assert 16 * head == region.at + run.lo // splits * cache.rows * row
         tiles += len(found)
     assert tiles == 3 * 2 * 2
+
+
+@needs_nvcc
+def test_annotations_are_there_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    def code(annotate: bool) -> str:
+        source = emit_cuda(CASES["f32"], target=SM90, annotate=annotate)
+        file = tmp_path / "kernel.cu"
+        file.write_text(source.replace("#include <cuda_bf16.h>", ""))
+        command = [find_nvcc(), "-E", SM90.gencode, str(file)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    for sign in ("SHADOWS", "shadow_arrive", "shadow_take", ".exch.b64", ".exch.b32"):
+        assert sign not in code(False)
+        assert sign in code(True)
+
+
+@needs_nvcc
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["f32", "counters", "experts", "unfused", "other warps"])
+def test_annotated_kernels_compile_without_warnings(case: str, tmp_path: Path) -> None:
+    made = emit(CASES[case], target=SM90, annotate=True)
+    _, usage = run_nvcc(made.source, SM90, tmp_path)
+    assert [w for w in usage.warnings if "spill" not in w.lower()] == []
+
+
+def test_every_wait_that_can_be_left_out_is_there() -> None:
+    for wait, (_, _, left) in small.WAITS.items():
+        source = small.without(wait, SM90)
+        assert left in source
+        assert small.WAITS[wait][1] not in source
 
 
 def test_has_only_the_templates_in_use() -> None:
