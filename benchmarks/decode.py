@@ -108,7 +108,7 @@ class Verdict:
     """How far, in standard deviations of the logits, a chosen token lies below the reference's
     best."""
     repeats: bool
-    """All launches chose the same tokens."""
+    """All launches chose the same tokens, and had the same bits in their last logits."""
     guards: list[str]
 
     @property
@@ -164,10 +164,12 @@ def main() -> None:
         steps = last - first + 1
         times: list[float] = []
         runs: list[list[int]] = []
+        prints: set[bytes] = set()
         for _ in range(a.launches + 1):
             result = session.run([int(head[-1])], steps, start=first)
             times.append(result.microseconds / steps)
             runs.append([int(t) for t in result.tokens])
+            prints.add(session.read("logits").tobytes())
         times = times[1:]
         ids = [*prompt, int(head[-1]), *runs[0]][: last + 1]
         verdict = None
@@ -180,7 +182,7 @@ def main() -> None:
             verdict = Verdict(
                 error=float((got - want[-1]).norm() / want[-1].norm()),
                 worst_choice=float((gap / mine.std(-1)).max()),
-                repeats=all(r == runs[0] for r in runs),
+                repeats=all(r == runs[0] for r in runs) and len(prints) == 1,
                 guards=session.guards(),
             )
     if a.trace:

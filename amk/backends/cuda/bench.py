@@ -155,6 +155,8 @@ class Measured:
     times: list[float]
     tokens: list[list[int]]
     last: F32
+    different: int
+    """Launches whose last logits had other bits than those of the first one."""
 
     def judge(self, fidelity: Fidelity, reference: Reference, first: int, context: int) -> None:
         """Compare the last launch with the reference, which holds the prompt."""
@@ -191,14 +193,18 @@ def take_turns(systems: dict[str, System], launches: int) -> dict[str, Measured]
     """Runs all systems in turn, `launches` times after one warm-up; all are prepared."""
     times: dict[str, list[float]] = {name: [] for name in systems}
     tokens: dict[str, list[list[int]]] = {name: [] for name in systems}
+    first: dict[str, F32] = {}
+    different = dict.fromkeys(systems, 0)
     for launch in range(launches + 1):
         for name, system in systems.items():
             timed = system.run()
             tokens[name].append(timed.tokens)
+            last = system.logits()
+            different[name] += not np.array_equal(first.setdefault(name, last), last)
             if launch:
                 times[name].append(timed.microseconds / len(timed.tokens))
     return {
-        name: Measured(times[name], tokens[name], system.logits())
+        name: Measured(times[name], tokens[name], system.logits(), different[name])
         for name, system in systems.items()
     }
 
@@ -262,6 +268,8 @@ class Bench:
                 mine = fidelity if name == "amk" else Fidelity(probed.limits)
                 found.judge(mine, reference, first, context)
                 if name == "amk":
+                    if found.different:
+                        mine.complaints.append("launches on the same input made different logits")
                     mine.complaints += [
                         f"memory behind @{place} was overwritten" for place in self.session.guards()
                     ]

@@ -69,6 +69,7 @@ class Args(ctypes.Structure):
         ("turn", ctypes.c_uint32),
         ("patience", ctypes.c_uint32),
         ("eos", ctypes.c_int32 * 4),
+        ("none", ctypes.c_uint32),
     )
 
 

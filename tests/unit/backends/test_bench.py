@@ -93,7 +93,7 @@ class TestVerdict:
 
 class TestEntries:
     def entry(self, fidelity: Fidelity) -> dict[str, object]:
-        measured = Measured([10.0, 30.0, 20.0], [[1, 2]] * 4, ROW)
+        measured = Measured([10.0, 30.0, 20.0], [[1, 2]] * 4, ROW, 0)
         return measured.entry(128, fidelity, moved=8e6, ceiling=4000.0)
 
     def test_a_pass_has_the_median(self) -> None:

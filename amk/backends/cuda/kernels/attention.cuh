@@ -237,9 +237,17 @@ struct Attention {
         : "r"(a[0]), "r"(a[1]), "r"(b0), "r"(b1));
   }
 
+  /// From L2, where the row may then make room: it is read once a step, and a layer's rows can fill half of L2.
   static __device__ __forceinline__ uint4 load_row(const unsigned char* p) {
     uint4 v;
+#if AMK_BULK_COPY
+    constexpr u64 ONCE = 0x12f0000000000000;  // what createpolicy makes of evict_first, without a register
+    asm volatile("ld.global.L1::no_allocate.L2::cache_hint.v4.u32 {%0,%1,%2,%3},[%4],%5;"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p), "n"(ONCE));
+#else
     asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+#endif
     return v;
   }
 
@@ -618,7 +626,10 @@ struct Attention {
                   for (int i = 0; i < 8; i++) acc[i] = fmaf(p, f[i], acc[i]);
                 }
               }
-              warp_arrive(c, kv_empty(buffer));
+              u32 read = 0;  // of what these sums are made
+#pragma unroll
+              for (int i = 0; i < 8; i++) read |= __float_as_uint(acc[i]);
+              warp_arrive(c, kv_empty(buffer), read);
               if (++buffer == KV_BUFFERS) buffer = 0, parity ^= 1;
             }
             c.chunk = parity * KV_BUFFERS + buffer;

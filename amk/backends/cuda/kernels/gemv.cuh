@@ -395,7 +395,7 @@ struct Gemv {
   /// The warp's next slot, into registers where it fits them; then the loader may have its place.
   static __device__ __forceinline__ void take(Cta& c, typename D::Slot& slot) {
     slot.load(slot_wait(c), c.lane);
-    if constexpr (D::Slot::HELD) slot_free(c);
+    if constexpr (D::Slot::HELD) slot_free(c, slot.read());
   }
 
   static __device__ __forceinline__ void run_private(Cta& c, const View<X>& x, u32 norm, int blocks) {
@@ -448,7 +448,7 @@ struct Gemv {
           d.add(slot, lane, [&](int j) { return kept[i * D::CHUNKS + j]; });
         else
           d.add(slot, lane, [&](int j) { return staged[(i * D::CHUNKS + j) * D::STRIDE]; });
-        if constexpr (!D::Slot::HELD) slot_free(c);
+        if constexpr (!D::Slot::HELD) slot_free(c, d.read());
         if (i < TURNS - 1) take(c, slot);
       }
       const u32 tag = c.block + b, to = private_entry(tag, slice);
@@ -517,7 +517,7 @@ struct Gemv {
         const u32 tag = c.block + t / P::SLICES;
         D d;
         d.add(slot[i], lane, [&](int j) { return staged[from[i] + j * D::STRIDE]; });
-        if constexpr (!D::Slot::HELD) slot_free(c);
+        if constexpr (!D::Slot::HELD) slot_free(c, d.read());
         reserve(c, tag);
         d.put(to[i], lane, tag);
         const int next = t + AHEAD * WARPS;
@@ -582,7 +582,7 @@ struct Gemv {
       typename D::Slot slot;
       take(c, slot);
       d.add(slot, c.lane, [&](int j) { return staged[(s * D::CHUNKS + j) * D::STRIDE]; });
-      if constexpr (!D::Slot::HELD) slot_free(c);
+      if constexpr (!D::Slot::HELD) slot_free(c, d.read());
       const u32 tag = c.block + b, entry = (c.entry + b * P::SLICES) % ENTRIES;
       d.put(entry_address(entry + s), c.lane, tag);
       if (s == P::SLICES - 1) {

@@ -81,7 +81,7 @@ __device__ __forceinline__ void consume(Cta& c, int count, int padding, int padd
     const int left = c.warp >= c.phase ? c.warp - c.phase : c.warp + WARPS - c.phase;
     if (left < (next_given(c) ? padding_given : padding)) {
       slot_wait(c);
-      slot_free(c);
+      slot_free(c, 0);
     }
     c.phase = 0;
     meet_step();

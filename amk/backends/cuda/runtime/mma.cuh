@@ -47,6 +47,14 @@ struct Dot<bf16> {
 #pragma unroll
       for (int j = 0; j < CHUNKS; j++) w[j] = reinterpret_cast<const uint4*>(slot)[j * 32 + lane];
     }
+
+    /// Made of every load.
+    __device__ __forceinline__ u32 read() const {
+      u32 all = 0;
+#pragma unroll
+      for (int j = 0; j < CHUNKS; j++) all |= w[j].x;
+      return all;
+    }
   };
 
   template <class At>
@@ -69,6 +77,9 @@ struct Dot<float> {
   static constexpr int STRIDE = 4;
 
   float c[2] = {};
+
+  /// Made of every load.
+  __device__ __forceinline__ u32 read() const { return __float_as_uint(c[0]) | __float_as_uint(c[1]); }
 
   static __device__ __forceinline__ int first(int lane) { return lane & 3; }
 

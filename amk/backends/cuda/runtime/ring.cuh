@@ -59,10 +59,12 @@ __device__ __forceinline__ void barrier_arrive(u32 barrier) {
   asm volatile("mbarrier.arrive.shared.b64 _,[%0];" ::"r"(barrier) : "memory");
 }
 
-/// All lanes of the warp have read what the barrier's buffer holds.
-__device__ __forceinline__ void warp_arrive(const Cta& c, u32 barrier) {
-  __syncwarp();
-  if (c.lane < LANES_FREE) barrier_arrive(barrier);
+/// All lanes of the warp have read what the barrier's buffer holds; every register that they loaded is part of `read`. An
+/// arrival does not wait for loads that were issued before it, and behind loads of global memory these can take longer
+/// than the next copy into the buffer. So it is made to depend on what they return.
+__device__ __forceinline__ void warp_arrive(const Cta& c, u32 barrier, u32 read) {
+  const u32 none = __any_sync(ALL, read & c.a.none);
+  if (c.lane < LANES_FREE) barrier_arrive(barrier + none);
 }
 
 /// Run by one thread before the block's first barrier.
@@ -83,9 +85,9 @@ __device__ __forceinline__ const unsigned char* slot_wait(const Cta& c) {
   return smem + c.slot * SLOT_BYTES;
 }
 
-/// Consumer: the warp has read its slot. Moves on to the warp's next one.
-__device__ __forceinline__ void slot_free(Cta& c) {
-  warp_arrive(c, empty_barrier(c.slot / GROUP));
+/// Consumer: the warp has read its slot, `read` (warp_arrive). Moves on to the warp's next one.
+__device__ __forceinline__ void slot_free(Cta& c, u32 read) {
+  warp_arrive(c, empty_barrier(c.slot / GROUP), read);
   c.slot += WARPS;
   if (c.slot >= SLOTS) c.slot -= SLOTS, c.parity ^= 1;
 }
