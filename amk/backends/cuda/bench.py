@@ -194,18 +194,18 @@ def take_turns(systems: dict[str, System], launches: int) -> dict[str, Measured]
     times: dict[str, list[float]] = {name: [] for name in systems}
     tokens: dict[str, list[list[int]]] = {name: [] for name in systems}
     first: dict[str, F32] = {}
+    last: dict[str, F32] = {}
     different = dict.fromkeys(systems, 0)
     for launch in range(launches + 1):
         for name, system in systems.items():
             timed = system.run()
             tokens[name].append(timed.tokens)
-            last = system.logits()
-            different[name] += not np.array_equal(first.setdefault(name, last), last)
+            last[name] = system.logits()
+            different[name] += not np.array_equal(first.setdefault(name, last[name]), last[name])
             if launch:
                 times[name].append(timed.microseconds / len(timed.tokens))
     return {
-        name: Measured(times[name], tokens[name], system.logits(), different[name])
-        for name, system in systems.items()
+        name: Measured(times[name], tokens[name], last[name], different[name]) for name in systems
     }
 
 

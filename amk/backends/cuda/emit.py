@@ -23,8 +23,8 @@ from amk.backends.cuda.codes import (
 from amk.backends.cuda.layout import ALIGN, SECTOR, SPREAD, Layout, align, gemvs, plan
 from amk.backends.cuda.target import Target
 from amk.errors import AmkError
-from amk.ir.kernels import Argmax, Attention, Gemv, Sample, ceil_div
-from amk.ir.program import DTYPES, SLOT_ROWS, Program, Run
+from amk.ir.kernels import Argmax, Attention, Sample
+from amk.ir.program import DTYPES, Program, Run
 from amk.ir.roles import ENTRY_BYTES, TICKET_BITS
 
 RUNTIME = (
@@ -395,9 +395,7 @@ def rows_ahead(layout: Layout, queue: list[Run]) -> list[list[int]]:
     slots = before = 0
     for run in queue:
         kernel = program.kernels[run.kernel]
-        if isinstance(kernel, Gemv):
-            lo, hi = kernel.rows(run.lo, run.hi)
-            slots += ceil_div(hi - lo, SLOT_ROWS) * layout.slices(kernel.k)
+        slots += layout.slots(run)
         if not isinstance(kernel, Attention):
             continue
         cache = program.caches[kernel.cache]

@@ -44,6 +44,6 @@ __device__ __forceinline__ void store_relaxed(volatile u32* p, u32 x) {
 #endif
 }
 
-/// Flags of the block: STOP, CHOICE and GONE.
+/// Flags of the block: STOP, STEP and GONE.
 __device__ __forceinline__ void set_flag(int at, u32 x) { store_relaxed(reinterpret_cast<volatile u32*>(smem + at), x); }
 __device__ __forceinline__ int flag(int at) { return *reinterpret_cast<volatile int*>(smem + at); }
