@@ -15,8 +15,8 @@ constexpr int COPIES = SLOTS / GROUP;
 constexpr int CALM = WINDOW > 3 ? WINDOW / 2 : WINDOW > 1 ? WINDOW - 1 : 1;
 constexpr int COPY_BYTES = GROUP * SLOT_BYTES;
 constexpr u32 LANDING = 1 << 16;  ///< polls, some ms, that a copy may still take when the block has given up
-constexpr int PIECE = 4096;  ///< bytes of rows that the loader asks for at once
-constexpr u32 PACE = 240;    ///< and the cycles from one piece to the next: an SM's share of the memory's rate
+constexpr int PIECE = 16384;  ///< bytes of rows that the loader asks for at once
+constexpr u32 PACE = 960;    ///< and the cycles from one piece to the next: an SM's share of the memory's rate
 
 __device__ __forceinline__ u32 full_barrier(int copy) { return shared(smem + BARRIERS) + copy * 8; }
 __device__ __forceinline__ u32 empty_barrier(int copy) { return shared(smem + BARRIERS) + (COPIES + copy) * 8; }
