@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 
-from xdsl.dialects.builtin import StringAttr, SymbolNameConstraint
-from xdsl.ir import Block, Data, Dialect, Operation, Region
+from xdsl.ir import Data, Dialect, Operation
 from xdsl.irdl import (
     IRDLOperation,
     irdl_attr_definition,
     irdl_op_definition,
     opt_prop_def,
     prop_def,
-    region_def,
-    traits_def,
 )
 from xdsl.parser import AttrParser, Parser
 from xdsl.printer import Printer
-from xdsl.traits import IsolatedFromAbove, NoTerminator, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
 from amk.dialects import model, task
@@ -130,17 +126,10 @@ class SmOp(IRDLOperation):
 
 
 @irdl_op_definition
-class ProgramOp(IRDLOperation):
+class ProgramOp(task.LoweredProgram):
     """A scheduled program."""
 
     name = "sched.program"
-    sym_name = prop_def(SymbolNameConstraint())
-    body = region_def("single_block")
-    traits = traits_def(IsolatedFromAbove(), SymbolOpInterface(), NoTerminator())
-    assembly_format = "$sym_name $body attr-dict"
-
-    def __init__(self, name: str, ops: list[Operation]):
-        super().__init__(properties={"sym_name": StringAttr(name)}, regions=[Region(Block(ops))])
 
     def verify_(self) -> None:
         from amk.verify.sched import verify_sched

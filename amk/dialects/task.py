@@ -9,7 +9,7 @@ shared, placed and reused later.
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import Self, TypeVar, cast
 
 from xdsl.dialects.builtin import (
     DenseArrayBase,
@@ -173,11 +173,9 @@ class CounterOp(IRDLOperation):
         printer.print_string(f" @{c.name} of @{c.family} [{', '.join(map(str, c.bounds))}]")
 
 
-@irdl_op_definition
-class FamilyOp(IRDLOperation):
-    """A kernel, run tile by tile over its grid."""
+class NamedKernel(IRDLOperation):
+    """A kernel under a symbol."""
 
-    name = "task.family"
     sym_name = prop_def(SymbolNameConstraint())
     kernel = prop_def(KernelAttr)
     traits = traits_def(SymbolOpInterface())
@@ -186,13 +184,23 @@ class FamilyOp(IRDLOperation):
         super().__init__(properties={"sym_name": StringAttr(name), "kernel": KernelAttr(kernel)})
 
     @classmethod
-    def parse(cls, parser: Parser) -> FamilyOp:
+    def parse(cls, parser: Parser) -> Self:
         name = parser.parse_symbol_name().data
         return cls(name, parse_kernel(parser))
 
     def print(self, printer: Printer) -> None:
+        printer.print_string(f" @{self.sym_name.data} {kernel_text(self.kernel.data)}")
+
+
+@irdl_op_definition
+class FamilyOp(NamedKernel):
+    """A kernel, run tile by tile over its grid."""
+
+    name = "task.family"
+
+    def print(self, printer: Printer) -> None:
+        super().print(printer)
         k = self.kernel.data
-        printer.print_string(f" @{self.sym_name.data} {kernel_text(k)}")
         if not list(k.problems()):
             printer.print_string(f"  // grid {k.grid}, last tile {region_text(k, k.grid - 1)}")
 
@@ -211,11 +219,9 @@ def region_text(kernel: Kernel, tile: int) -> str:
     return f"reads {' '.join(parts[False])} writes {' '.join(parts[True])}"
 
 
-@irdl_op_definition
-class ProgramOp(IRDLOperation):
-    """A task program: declarations, buffers, counters, then families in program order."""
+class LoweredProgram(IRDLOperation):
+    """A program below the level of operators: a name and its ops."""
 
-    name = "task.program"
     sym_name = prop_def(SymbolNameConstraint())
     body = region_def("single_block")
     traits = traits_def(IsolatedFromAbove(), SymbolOpInterface(), NoTerminator())
@@ -223,6 +229,13 @@ class ProgramOp(IRDLOperation):
 
     def __init__(self, name: str, ops: list[Operation]):
         super().__init__(properties={"sym_name": StringAttr(name)}, regions=[Region(Block(ops))])
+
+
+@irdl_op_definition
+class ProgramOp(LoweredProgram):
+    """A task program: declarations, buffers, counters, then families in program order."""
+
+    name = "task.program"
 
     def verify_(self) -> None:
         from amk.verify.task import verify_task

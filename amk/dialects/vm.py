@@ -19,14 +19,12 @@ from xdsl.irdl import (
 )
 from xdsl.parser import AttrParser, Parser
 from xdsl.printer import Printer
-from xdsl.traits import IsolatedFromAbove, NoTerminator, SymbolOpInterface
+from xdsl.traits import NoTerminator, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
 from amk.dialects import model, task
-from amk.dialects.kernel import KernelAttr, kernel_text, parse_kernel
 from amk.dialects.sched import RingOp, parse_range
 from amk.dialects.task import buffer_text, check_buffer, parse_buffer
-from amk.ir.kernels import Kernel
 from amk.ir.program import SCOPES, Buffer, Program, Run, Signal, Wait
 
 
@@ -85,25 +83,11 @@ class CountersOp(IRDLOperation):
 
 
 @irdl_op_definition
-class KernelOp(IRDLOperation):
+class KernelOp(task.NamedKernel):
     """Code and addresses of instructions: a kernel whose operands are places in physical
     buffers."""
 
     name = "vm.kernel"
-    sym_name = prop_def(SymbolNameConstraint())
-    kernel = prop_def(KernelAttr)
-    traits = traits_def(SymbolOpInterface())
-
-    def __init__(self, name: str, kernel: Kernel):
-        super().__init__(properties={"sym_name": StringAttr(name), "kernel": KernelAttr(kernel)})
-
-    @classmethod
-    def parse(cls, parser: Parser) -> KernelOp:
-        name = parser.parse_symbol_name().data
-        return cls(name, parse_kernel(parser))
-
-    def print(self, printer: Printer) -> None:
-        printer.print_string(f" @{self.sym_name.data} {kernel_text(self.kernel.data)}")
 
 
 @irdl_attr_definition
@@ -231,17 +215,10 @@ class QueueOp(IRDLOperation):
 
 
 @irdl_op_definition
-class ProgramOp(IRDLOperation):
+class ProgramOp(task.LoweredProgram):
     """A vm program: declarations, physical buffers, kernels, the ring, and one queue per SM."""
 
     name = "vm.program"
-    sym_name = prop_def(SymbolNameConstraint())
-    body = region_def("single_block")
-    traits = traits_def(IsolatedFromAbove(), SymbolOpInterface(), NoTerminator())
-    assembly_format = "$sym_name $body attr-dict"
-
-    def __init__(self, name: str, ops: list[Operation]):
-        super().__init__(properties={"sym_name": StringAttr(name)}, regions=[Region(Block(ops))])
 
     def verify_(self) -> None:
         from amk.verify import verify_program
