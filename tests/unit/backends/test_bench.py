@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from amk.backends.cuda import bench
 from amk.backends.cuda.baselines import System, Timed
 from amk.backends.cuda.bench import (
+    Bench,
     Measured,
     kv_bytes,
     take_turns,
@@ -18,9 +23,11 @@ from amk.backends.cuda.bench import (
 )
 from amk.backends.cuda.decoder import until, watch
 from amk.backends.cuda.fidelity import LIMITS, Fidelity, divergence, relative_error
+from amk.backends.cuda.launch import Session
 from amk.backends.cuda.predict import Costs, predict
 from amk.frontends.hf.config import parse_config
 from amk.frontends.hf.presets import preset
+from amk.frontends.hf.source import open_model
 from amk.ir.packs import F32
 from tests.unit.programs import Tiny, fused
 
@@ -140,6 +147,73 @@ def test_systems_take_turns_and_the_first_turn_does_not_count() -> None:
     assert found["a"].times == [1, 2, 3]
     assert found["b"].times == [10, 20, 30]
     assert len(found["a"].tokens) == 4
+
+
+@dataclass
+class Launches:
+    """A session whose every step makes the logits ROW; launch `bad` leaves one of other bits."""
+
+    bad: int = 0
+    overwritten: tuple[str, ...] = ()
+    launch: int = 0
+
+    def run(self, prompt: Sequence[int], steps: int, start: int = 0) -> SimpleNamespace:
+        self.launch += 1
+        return SimpleNamespace(tokens=[int(ROW.argmax())] * steps, microseconds=100.0 * steps)
+
+    def read(self, name: str) -> F32:
+        row = ROW.copy()
+        if self.launch == self.bad:
+            row[3] = np.nextafter(row[3], np.float32(9))
+        return row
+
+    def guards(self) -> list[str]:
+        return list(self.overwritten)
+
+
+class Expected:
+    """A reference that has ROW at every position."""
+
+    def __init__(self, raw: object, tensors: object) -> None: ...
+
+    def feed(self, prompt: Sequence[int], keep: int = 1) -> F32:
+        return np.repeat(ROW[None], keep, 0)
+
+    def follow(self, tokens: Sequence[int]) -> F32:
+        return np.repeat(ROW[None], len(tokens), 0)
+
+
+DIFFERENT = "launches on the same input made different logits"
+PROBED, FILLED, WARM, TIMED = len(bench.PROBES), 1, 1, 3
+TOTAL = PROBED + FILLED + WARM + TIMED
+
+
+@pytest.mark.parametrize(
+    ("launches", "reason"),
+    [
+        (Launches(), None),
+        (Launches(TOTAL), DIFFERENT),
+        (Launches(TOTAL - 1), DIFFERENT),
+        (Launches(TOTAL - TIMED), DIFFERENT),
+        (Launches(overwritten=("x",)), "memory behind @x was overwritten"),
+    ],
+    ids=["alike", "the last", "one in the middle", "the warm-up", "a guard word"],
+)
+def test_launches_must_make_the_same_bits_for_a_latency(
+    launches: Launches, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "Reference", Expected)
+    tiny = open_model("random:tiny")
+    session = cast("Session", launches)
+    made = Bench(tiny, "fp32", fused(Tiny()), {}, session, 4000.0, lambda what: None)
+    found: dict[str, Any] = made.run([128], [], launches=TIMED, tokens=2)["results"][0]
+    assert launches.launch == TOTAL
+    assert max(found["fidelity"]["logits_error"]) < 1e-6  # far below the limit in every case
+    assert found["reason"] == reason
+    assert found["verdict"] == ("fail" if reason else "pass")
+    assert found["us_per_token"] == (None if reason else 100.0)
+    assert found["time_to_first_token_us"] == (None if reason else 12800.0)
+    assert ("us_min" in found) is (reason is None)
 
 
 def test_bytes_are_those_of_the_published_model() -> None:

@@ -289,6 +289,32 @@ def test_a_cubin_for_another_gpu_is_refused() -> None:
         assert session.generate(IDS, 3)
 
 
+LONG = Tiny(hidden=128, heads=4, kv_heads=1, rows=300, dtype="bf16", sms=6)
+OLDER = {
+    "counters": Tiny(sync="counters"),
+    "experts": replace(SHAPES["experts"], dtype="bf16"),
+    "splits of 64": replace(LONG, kv_heads=2, head_dim=64, splits=3, chunk=16),
+    "splits of 128": replace(LONG, head_dim=128, splits=3, chunk=16),
+    "heads of 128": replace(LONG, kv_heads=2, head_dim=128),
+}
+
+
+@pytest.mark.parametrize("shape", OLDER)
+def test_what_is_emitted_for_older_gpus_makes_the_models_logits(shape: str) -> None:
+    """Without bulk copies and waits in hardware, as for sm_80, but in this GPU's machine code."""
+    t = OLDER[shape]
+    program, get = fused(t), rounded(t)
+    older = replace(TARGETS["sm_80"], name=find_gpu().arch)
+    cubin = compile_cubin(emit(program, target=older).source, older)
+    ids = [int(i) for i in np.random.default_rng(0).integers(0, t.vocab, t.rows)]
+    with Session(program, get, approve=Proof.of(program).approve, cubin=cubin) as session:
+        got = session.logits(ids)
+        assert session.guards() == []
+    routed = t.experts and t.dtype == "bf16"
+    want = VmInterpreter(program, get).logits(ids) if routed else reference(t, get, ids)
+    assert error(got, want) < (2e-6 if t.dtype == "f32" else 2e-2)
+
+
 @pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="others use the GPU's memory too")
 def test_everything_is_freed() -> None:
     t = Tiny(hidden=128, inter=256, vocab=512, sms=24)

@@ -255,10 +255,10 @@ struct Attention {
 
   /// MATRIX: all heads of the group by matrix instructions, 16 rows of the cache at a time and in turn for each warp. Rows
   /// come straight from L2 to registers, in the order of fragments: the first ones while the warp awaits q, the next ones
-  /// while it works; row pos takes its place among them once it is there. First the scores, heads x rows = q keys: lane l
-  /// holds rows 2 (l % 4) and + 1, + 8 and + 9 of head l / 4. This is how the second product takes them, elements x heads =
-  /// values' weights: lane l holds elements 8 (l / 4) + 2 t and + 1 of heads 2 (l % 4) and + 1. The order of elements within
-  /// a product is free: q and keys are read in the same one.
+  /// while it works (AHEAD); row pos takes its place among them once it is there. First the scores, heads x rows = q keys:
+  /// lane l holds rows 2 (l % 4) and + 1, + 8 and + 9 of head l / 4. This is how the second product takes them, elements x
+  /// heads = values' weights: lane l holds elements 8 (l / 4) + 2 t and + 1 of heads 2 (l % 4) and + 1. The order of elements
+  /// within a product is free: q and keys are read in the same one.
   static __device__ __forceinline__ void by_matrix(Cta& c, const View<Q>& q, const View<K>& kn, const View<K>& vn, T* cache, int g,
                                                    int s, float* part, float* maxima, float* sums) {
     constexpr int BLOCK = 16, KC = HD / 32, VC = HD / 64, NQ = 2 * KC, NEW = HD / 64;
@@ -269,6 +269,9 @@ struct Attention {
     const int last = count > old && warp == old / BLOCK % WARPS ? old / BLOCK : -1, place = old % BLOCK;
     T* head = cache + (u64)g * P::CACHE_ROWS * 2 * HD;
     const unsigned char* rows = reinterpret_cast<const unsigned char*>(head);
+    // Without AHEAD, rows come where they are used, of values 64 elements at a time: on sm_80, where the same code takes
+    // more registers, the next rows of heads of 128 would spill.
+    constexpr bool AHEAD = HD <= 64 || AMK_BULK_COPY;
     uint4 k[2][KC], v[4][VC];
     // a row too many is a copy of another one and has no weight; where a block has none, values must be numbers
     auto load_keys = [&](int n) {
@@ -282,19 +285,18 @@ struct Attention {
           if (most >= 0) k[t][i] = load_row(p + min(t * 8 + quad, most) * ROW_BYTES + i * 64);
         }
     };
-    auto load_values = [&](int n) {
+    auto load_values = [&](int n, int from, int to) {  // elements [64 from, 64 to)
       const int most = old - n * BLOCK - 1;
       const unsigned char* p = rows + (u64)row(n * BLOCK, s) * ROW_BYTES + HD * 2 + quad * 16;
 #pragma unroll
       for (int r = 0; r < 4; r++)
 #pragma unroll
-        for (int h = 0; h < VC; h++) {
+        for (int h = from; h < to; h++) {
           v[r][h] = make_uint4(0, 0, 0, 0);
           if (most >= 0) v[r][h] = load_row(p + min(r / 2 * 8 + 2 * q4 + r % 2, most) * ROW_BYTES + h * 128);
         }
     };
-    load_keys(warp);
-    load_values(warp);
+    if constexpr (AHEAD) load_keys(warp), load_values(warp, 0, VC);
 
     const int mine_q = min(quad, G - 1);  // this lane's head; rows of operands beyond the last head are copies
     // q begins with a sector, so that every 8 elements do
@@ -337,7 +339,8 @@ struct Attention {
     float m = NEVER, l = 0.f, acc[VC][4][4] = {};
 #pragma unroll 1
     for (int n = warp; n < blocks; n += WARPS) {
-      const bool more = n + WARPS < blocks;
+      const bool more = AHEAD && n + WARPS < blocks;
+      if constexpr (!AHEAD) load_keys(n);
       if (n == last) {
 #pragma unroll
         for (int t = 0; t < 2; t++)
@@ -393,23 +396,27 @@ struct Attention {
         l += y0 + y1;
         weights[t] = pack(y0, y1);
       }
-      if (n == last) {
+      auto place_values = [&](int from, int to) {  // of row pos
+        if (n != last) return;
 #pragma unroll
         for (int r = 0; r < 4; r++)
           if (r / 2 * 8 + 2 * q4 + r % 2 == place) {
 #pragma unroll
-            for (int h = 0; h < VC; h++) v[r][h] = reinterpret_cast<const uint4*>(mine + HD)[h * 8 + quad];
+            for (int h = from; h < to; h++) v[r][h] = reinterpret_cast<const uint4*>(mine + HD)[h * 8 + quad];
           }
-      }
+      };
+      if constexpr (AHEAD) place_values(0, VC);
 #pragma unroll
-      for (int h = 0; h < VC; h++)
+      for (int h = 0; h < VC; h++) {
+        if constexpr (!AHEAD) load_values(n, h, h + 1), place_values(h, h + 1);
 #pragma unroll
         for (int t = 0; t < 4; t++) {
           const u32 v0 = word(v[0][h], t), v1 = word(v[1][h], t), v2 = word(v[2][h], t), v3 = word(v[3][h], t);
           multiply(acc[h][t], __byte_perm(v0, v1, 0x5410), __byte_perm(v0, v1, 0x7632), __byte_perm(v2, v3, 0x5410),
                    __byte_perm(v2, v3, 0x7632), weights[0], weights[1]);
         }
-      if (more) load_values(n + WARPS);
+      }
+      if (more) load_values(n + WARPS, 0, VC);
     }
     l += __shfl_xor_sync(ALL, l, 1);
     l += __shfl_xor_sync(ALL, l, 2);
