@@ -24,7 +24,7 @@ from amk.verify.corpus.fuzz import sample
 from amk.verify.corpus.oracle import judge
 from amk.verify.coverage import check_coverage
 from amk.verify.experts import check_experts
-from amk.verify.order import check_order
+from amk.verify.order import settled
 from amk.verify.ring import check_ring
 from amk.verify.roles import check_late, check_sizes
 from amk.verify.structure import check_structure, check_words
@@ -48,7 +48,7 @@ STAGES: tuple[Stage, ...] = (
         *check_experts(p, {run.kernel for queue in p.queues for run in queue}),
         *check_late(p, accesses_of(p)),
     ],
-    lambda p: check_order(p, accesses_of(p)),
+    lambda p: settled(p, accesses_of(p)).found,
 )
 """The checks of `amk.verify.verify_program`; each runs only if those before it find nothing."""
 

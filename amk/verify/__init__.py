@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import cast
+from typing import NamedTuple, cast
 
 from amk.ir.kernels import AnyAccess
 from amk.ir.program import Program
 from amk.verify.coverage import check_coverage
 from amk.verify.experts import check_experts
-from amk.verify.order import check_order
+from amk.verify.order import Start, settled
 from amk.verify.ring import check_ring
 from amk.verify.roles import check_late, check_sizes
 from amk.verify.structure import check_structure, check_words
 from amk.verify.uncollected import uncollected
 from amk.verify.violation import Place, Violation
 
-_proved: list[tuple[Program, list[Violation]]] = []
+
+class _Proof(NamedTuple):
+    program: Program
+    found: list[Violation]
+    starts: list[Start]
+    """The second step, as far as it ran; nothing where other violations came first."""
+
+
+_proved: list[_Proof] = []
 """The last programs checked, so that a pass boundary does not prove again what has not changed."""
 REMEMBERED = 2
 
@@ -24,20 +32,30 @@ REMEMBERED = 2
 def verify_program(p: Program) -> list[Violation]:
     """Everything that is wrong with a vm program; empty when it is safe in every interleaving, at
     every position, over any number of steps and launches."""
-    for program, found in _proved:
-        if program == p:
-            return found
+    return _proof(p).found
+
+
+def second_step(p: Program) -> list[Start]:
+    """The second step of the run that proves `p`. `p` has no violation of structure and no
+    deadlock."""
+    return _proof(p).starts or settled(p, accesses_of(p)).starts
+
+
+def _proof(p: Program) -> _Proof:
+    for proof in _proved:
+        if proof.program == p:
+            return proof
     with uncollected():
-        found = _verify(p)
+        found, starts = _verify(p)
     # A copy: who changes `p` in place afterwards must not be told what held before.
     kept = copy(p)
     for name, value in vars(p).items():
         if isinstance(value, dict | list):
             setattr(kept, name, copy(cast(object, value)))
     kept.queues = [list(queue) for queue in p.queues]
-    _proved.insert(0, (kept, found))
+    _proved.insert(0, _Proof(kept, found, starts))
     del _proved[REMEMBERED:]
-    return found
+    return _proved[0]
 
 
 def forget() -> None:
@@ -45,15 +63,18 @@ def forget() -> None:
     _proved.clear()
 
 
-def _verify(p: Program) -> list[Violation]:
+def _verify(p: Program) -> tuple[list[Violation], list[Start]]:
     found = [*check_structure(p), *check_ring(p, p.ring)] or [*check_sizes(p)]
     if found:
-        return found
+        return found, []
     accesses = accesses_of(p)
     run = dict.fromkeys(run.kernel for queue in p.queues for run in queue)
     found = [*check_words(p, accesses), *check_coverage(p, accesses), *check_experts(p, run)]
     found += check_late(p, accesses)
-    return found or check_order(p, accesses)
+    if found:
+        return found, []
+    run = settled(p, accesses)
+    return run.found, run.starts
 
 
 def accesses_of(p: Program) -> dict[Place, list[AnyAccess]]:
@@ -65,4 +86,4 @@ def accesses_of(p: Program) -> dict[Place, list[AnyAccess]]:
     }
 
 
-__all__ = ["Place", "Violation", "accesses_of", "forget", "verify_program"]
+__all__ = ["Place", "Violation", "accesses_of", "forget", "second_step", "verify_program"]

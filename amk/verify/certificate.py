@@ -12,33 +12,14 @@ import json
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from amk.errors import AmkError
 from amk.ir.capacity import capacities
 from amk.ir.digest import program_digest
 from amk.ir.program import Program
-from amk.verify import accesses_of, verify_program
+from amk.verify import second_step, verify_program
 from amk.verify.certificate_file import VERSION
-from amk.verify.order import GreedyRun, Op, settled
-from amk.verify.violation import Place
-
-Clock = NDArray[np.int64]
-
-
-class _Recorder(GreedyRun):
-    """Keeps the clocks of the second step, which has a step before it as all later ones have."""
-
-    def start(self, op: Op, place: Place) -> bool:
-        started = super().start(op, place)
-        if started and place.step == 1:
-            if not hasattr(self, "taken"):
-                self.taken: list[Place] = []
-                self.clocks: list[tuple[Clock, Clock | None]] = []
-            self.taken.append(place)
-            seen = self.visible[place.sm].copy() if self.visible is not None else None
-            self.clocks.append((self.order[place.sm].copy(), seen))
-        return started
+from amk.verify.resolved import Clock
 
 
 class _Rows:
@@ -89,17 +70,15 @@ def claims(p: Program) -> dict[str, Any]:
 
     `p` has no violation of structure and no deadlock.
     """
-    run = settled(_Recorder, p, accesses_of(p))
-    size = np.array(run.size)
-    ranks, order, visible = ([[0] * n for n in run.size] for _ in range(3))
+    size = np.array([len(queue) for queue in p.queues])
+    ranks, order, visible = ([[0] * n for n in size] for _ in range(3))
     rows = _Rows(size)
-    for rank, (place, clocks) in enumerate(zip(run.taken, run.clocks, strict=True)):
-        sm, i, _ = place
+    for rank, ((sm, i, _), before, seen) in enumerate(second_step(p)):
         kernel = p.queues[sm][i].kernel
         ranks[sm][i] = rank
-        order[sm][i] = rows.number(kernel, sm, np.maximum(clocks[0] - 2 * size, rows.floor))
-        seen = rows.floor if clocks[1] is None else np.maximum(clocks[1] - 2 * size, rows.floor)
-        visible[sm][i] = rows.number("" if clocks[1] is None else kernel, sm, seen)
+        order[sm][i] = rows.number(kernel, sm, np.maximum(before - 2 * size, rows.floor))
+        known = rows.floor if seen is None else np.maximum(seen - 2 * size, rows.floor)
+        visible[sm][i] = rows.number("" if seen is None else kernel, sm, known)
     return {
         "version": VERSION,
         "program": p.name,

@@ -32,19 +32,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from amk.ir.kernels import Access, AnyAccess, CacheAccess
 from amk.ir.program import Program, Signal, Wait
+from amk.verify.resolved import Clock, Op, Pieces, Resolved, Touch
 from amk.verify.violation import Place, Violation
 
 STEPS = 2
 ENOUGH = 100
 """Races found before the run is given up."""
-Clock = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -60,71 +59,23 @@ class Event:
     waiting: list[int] = field(default_factory=list[int])
 
 
-@dataclass
-class Pieces:
-    """A buffer, cut where accesses begin or end; per piece the last write and the last read of each
-    SM."""
-
-    cuts: list[int]
-    place: dict[int, int]
-    """Number of the piece that begins at an element."""
-    epoch: npt.NDArray[np.int64]
-    writer: npt.NDArray[np.int64]
-    tick: npt.NDArray[np.int64]
-    write_time: npt.NDArray[np.int64]
-    reads: Clock
-    """[piece, SM] tick of the SM's last read."""
-    read_time: npt.NDArray[np.int64]
-    """When a read last saw the last write, whenever that write is active."""
-    since: npt.NDArray[np.int64]
-    """Position from which the last write is active."""
-    all_reads: Clock
-    """[SM] tick of the SM's last read of the whole buffer."""
-    any_reads: Clock
-    """[SM] tick of the SM's last read of any piece."""
-    all_time: int = -1
-
-
-@dataclass(slots=True)
-class Touch:
-    """An access of an instruction, resolved once for all steps: pieces [first, last) of
-    `memory`."""
-
-    access: Access
-    memory: Pieces
-    first: int
-    last: int
-    whole: bool
-    uses: int
-    event: int
-    """Flag event that a flagged read waits for, -1 for other accesses."""
-    shared: bool
-    """Plain memory of all SMs, which only release and acquire make visible."""
-
-    def epoch(self, step: int) -> int:
-        return (step - self.access.previous) * self.uses + self.access.use + 1
-
-
-@dataclass(slots=True)
-class Op:
-    """An instruction."""
-
-    reads: list[Touch]
-    writes: list[Touch]
-    cache: list[CacheAccess]
-    waits: tuple[Wait, ...]
-    signals: tuple[Signal, ...]
-    fence: bool
-    feeds: list[int]
-    """Flag events (within a step) that a write of this instruction contributes to."""
-
-
 Loose = tuple[str, int, int]
 """Relation, counter and SM: the SM's arrivals may be replaced by later ones that do not carry
 them."""
 
 
+class Start(NamedTuple):
+    """An instruction of the second step, and the clocks that it starts with."""
+
+    place: Place
+    order: Clock
+    visible: Clock | None
+
+
 class GreedyRun:
+    """One run of a program. What it finds is in `found`; `starts` has the second step, which has a
+    step before it as all later ones have, in the order of this run."""
+
     def __init__(self, p: Program, accesses: dict[Place, list[AnyAccess]], loose: frozenset[Loose]):
         self.p = p
         self.loose = loose
@@ -133,15 +84,10 @@ class GreedyRun:
         self.found: list[Violation] = []
         self.loosened: set[Loose] = set()
         self.time = 0
-        self.keys: dict[tuple[str, int, int, int], int] = {}
-        self.key_list: list[tuple[str, int, int, int]] = []
-        self.producers: list[int] = []
-        self.cut(accesses)
-        self.queues = [
-            [self.op(Place(sm, i), accesses) for i in range(len(q))]
-            for sm, q in enumerate(p.queues)
-        ]
-        self.link()
+        resolved = Resolved(p, accesses)
+        self.queues = resolved.queues
+        self.flags, self.producers = resolved.flags, resolved.producers
+        self.starts: list[Start] = []
         self.total: dict[int, int] = defaultdict(int)
         self.by_sm: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(
             lambda: defaultdict(list)
@@ -159,7 +105,7 @@ class GreedyRun:
         self.landed = [0] * self.sms
         """Tick up to which an SM has acquired its own releases: those writes are in memory."""
         self.flag_events: list[list[Event | None]] = [
-            [None] * len(self.key_list) for _ in range(STEPS)
+            [None] * len(self.flags) for _ in range(STEPS)
         ]
         self.counts: dict[int, int] = defaultdict(int)
         self.arrived: dict[tuple[int, int], list[tuple[int, int, Clock, Clock]]] = defaultdict(list)
@@ -182,70 +128,6 @@ class GreedyRun:
                         for head in range(c.lo, c.hi):
                             self.appends[c.cache, head].append((sm, i, c))
 
-    # Preparation
-
-    def op(self, place: Place, accesses: dict[Place, list[AnyAccess]]) -> Op:
-        run = self.p.queues[place.sm][place.index]
-        out = Op([], [], [], run.waits, run.signals, run.fence, [])
-        for a in accesses[place]:
-            if isinstance(a, Access):
-                (out.writes if a.write else out.reads).append(self.touch(a, place.sm))
-            elif isinstance(a, CacheAccess):
-                out.cache.append(a)
-        return out
-
-    def touch(self, a: Access, sm: int) -> Touch:
-        buffer = self.p.buffers[a.buffer]
-        m = self.memory(a.buffer, sm)
-        event = -1
-        if not a.write and buffer.space == "flagged":
-            event = self.keys.setdefault((a.buffer, a.use, a.lo, a.hi), len(self.keys))
-            if event == len(self.key_list):
-                self.key_list.append((a.buffer, a.use, a.lo, a.hi))
-        first, last = m.place[a.lo], m.place[a.hi]
-        whole = first == 0 and last == len(m.cuts) - 1
-        return Touch(a, m, first, last, whole, buffer.uses, event, buffer.space == "plain")
-
-    def link(self) -> None:
-        """Count and mark the instructions that write the words of each flag event."""
-        by_value: dict[tuple[str, int], list[int]] = defaultdict(list)
-        for number, key in enumerate(self.key_list):
-            by_value[key[:2]].append(number)
-        self.producers = [0] * len(self.key_list)
-        for queue in self.queues:
-            for op in queue:
-                for w in (touch.access for touch in op.writes):
-                    for number in by_value.get((w.buffer, w.use), ()):
-                        _, _, lo, hi = self.key_list[number]
-                        if w.lo < hi and lo < w.hi:
-                            op.feeds.append(number)
-                            self.producers[number] += 1
-
-    def cut(self, accesses: dict[Place, list[AnyAccess]]) -> None:
-        ends: dict[str, set[int]] = defaultdict(set)
-        for items in accesses.values():
-            for a in items:
-                if isinstance(a, Access):
-                    ends[a.buffer].update((a.lo, a.hi))
-        self.pieces: dict[tuple[str, int], Pieces] = {}
-        self.cuts = {b: sorted(e) for b, e in ends.items()}
-
-    def memory(self, buffer: str, sm: int) -> Pieces:
-        key = (buffer, sm if self.p.buffers[buffer].space == "local" else -1)
-        found = self.pieces.get(key)
-        if found is None:
-            cuts = self.cuts[buffer]
-            n = len(cuts) - 1
-            full = np.full(n, -1, dtype=np.int64)
-            reads = np.zeros((n, self.sms if key[1] < 0 else 1), dtype=np.int64)
-            place = {cut: i for i, cut in enumerate(cuts)}
-            found = Pieces(
-                cuts, place, full.copy(), full.copy(), full * 0, full.copy(), reads, full.copy(),
-                full * 0, reads[0] * 0, reads[0] * 0,
-            )  # fmt: skip
-            self.pieces[key] = found
-        return found
-
     # The run
 
     def run(self) -> None:
@@ -261,12 +143,18 @@ class GreedyRun:
                     op, place = self.here(sm)
                     if not self.start(op, place):
                         break
+                    if step:
+                        self.starts.append(self.clocks(place))
                     ready += self.finish(op, place)
             stuck = [sm for sm in range(self.sms) if self.at[sm] < end[sm]]
             if stuck:
                 if not ready:
                     self.found.append(self.deadlock(stuck))
                 break
+
+    def clocks(self, place: Place) -> Start:
+        seen = self.visible[place.sm].copy() if self.visible is not None else None
+        return Start(place, self.order[place.sm].copy(), seen)
 
     def here(self, sm: int) -> tuple[Op, Place]:
         step, index = divmod(self.at[sm], self.size[sm])
@@ -275,7 +163,7 @@ class GreedyRun:
     def flag_event(self, number: int, step: int) -> Event:
         event = self.flag_events[step][number]
         if event is None:
-            buffer, _, lo, hi = self.key_list[number]
+            buffer, _, lo, hi = self.flags[number]
             label = f"@{buffer}[{lo}:{hi}]"
             event = Event(label, self.producers[number], np.zeros(self.sms, dtype=np.int64), None)
             self.flag_events[step][number] = event
@@ -612,20 +500,13 @@ class GreedyRun:
         raise AssertionError(f"{place} is not blocked")
 
 
-R = TypeVar("R", bound=GreedyRun)
-
-
-def settled(kind: type[R], p: Program, accesses: dict[Place, list[AnyAccess]]) -> R:
-    """A finished run in which no wait orders an arrival that a later one may replace."""
+def settled(p: Program, accesses: dict[Place, list[AnyAccess]]) -> GreedyRun:
+    """A finished run in which no wait orders an arrival that a later one may replace: (D1) and (R1)
+    to (R5)."""
     loose: frozenset[Loose] = frozenset()
     while True:
-        run = kind(p, accesses, loose)
+        run = GreedyRun(p, accesses, loose)
         run.run()
         if run.loosened <= loose:
             return run
         loose |= run.loosened
-
-
-def check_order(p: Program, accesses: dict[Place, list[AnyAccess]]) -> list[Violation]:
-    """(D1) and (R1) to (R5)."""
-    return settled(GreedyRun, p, accesses).found
