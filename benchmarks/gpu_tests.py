@@ -3,9 +3,9 @@
     python benchmarks/gpu_tests.py
 
 `pytest -m gpu`, by eight processes at once, then the tests that must be alone; and small programs
-(small.py) under compute-sanitizer where it is installed. The status is 1 unless all tests pass and
-no checker finds anything, but racecheck does wherever a wait is left out (small.WAITS). AMK_COMMIT
-and AMK_RESULTS are those of record.py.
+(small.py) under compute-sanitizer where it is installed, all of its tools at once. The status is 1
+unless all tests pass and no checker finds anything, but racecheck does wherever a wait is left out
+(small.WAITS). AMK_COMMIT and AMK_RESULTS are those of record.py.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -27,7 +28,7 @@ from record import RESULTS, commit, gpu
 from small import PROGRAMS, WAITS
 
 TOOLS = ("memcheck", "racecheck", "synccheck")
-PATIENCE = 150
+PATIENCE = 240
 """Seconds for one checker."""
 
 
@@ -111,8 +112,13 @@ def main() -> None:
         "pytest": [tests("-n", "8"), tests("-k", "freed or told")],
     }
     if shutil.which("compute-sanitizer"):
-        found |= {tool: checker(tool) for tool in TOOLS}
-        found["without"] = {wait: checker("racecheck", "--without", wait) for wait in WAITS}
+        with ThreadPoolExecutor() as side_by_side:
+            runs = {tool: side_by_side.submit(checker, tool) for tool in TOOLS}
+            without = {
+                wait: side_by_side.submit(checker, "racecheck", "--without", wait) for wait in WAITS
+            }
+        found |= {tool: run.result() for tool, run in runs.items()}
+        found["without"] = {wait: run.result() for wait, run in without.items()}
     name = re.sub(r"[^a-z0-9.]+", "-", found["device"].split(",")[0].lower())
     path = results() / f"{found['date'][:10]}-{name}-gpu-tests.json"
     path.write_text(json.dumps(found, indent=2) + "\n")
