@@ -19,7 +19,7 @@ from xdsl.parser import AttrParser
 from xdsl.printer import Printer
 from xdsl.utils.mlir_lexer import MLIRTokenKind
 
-from amk.dialects.model import decimal
+from amk.dialects.attributes import decimal
 from amk.ir.kernels import KERNELS, Cache, Kernel, Ref, Weight
 
 

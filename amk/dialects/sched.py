@@ -20,7 +20,8 @@ from xdsl.parser import AttrParser, Parser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
-from amk.dialects import model, task
+from amk.dialects import task
+from amk.dialects.attributes import Size, size
 from amk.ir.program import Ring, SchedProgram, Segment
 
 RING_FIELDS = ("slots", "columns", "group", "consumers", "window")
@@ -33,22 +34,22 @@ class RingOp(IRDLOperation):
     """The shared-memory ring of each SM's weight stream (`amk.ir.program.Ring`)."""
 
     name = "sched.ring"
-    slots = prop_def(model.Size)
-    columns = prop_def(model.Size)
-    group = prop_def(model.Size)
-    consumers = prop_def(model.Size)
-    window = prop_def(model.Size)
+    slots = prop_def(Size)
+    columns = prop_def(Size)
+    group = prop_def(Size)
+    consumers = prop_def(Size)
+    window = prop_def(Size)
     assembly_format = (
         "`slots` $slots `columns` $columns `group` $group `consumers` $consumers "
         "`window` $window (`finishers` $finishers^)? (`depth` $depth^)? (`lead` $lead^)? "
         "(`entries` $entries^)? (`kv_buffers` $kv_buffers^)? (`kv_bytes` $kv_bytes^)? attr-dict"
     )
-    finishers = opt_prop_def(model.Size)
-    depth = opt_prop_def(model.Size)
-    lead = opt_prop_def(model.Size)
-    entries = opt_prop_def(model.Size)
-    kv_buffers = opt_prop_def(model.Size)
-    kv_bytes = opt_prop_def(model.Size)
+    finishers = opt_prop_def(Size)
+    depth = opt_prop_def(Size)
+    lead = opt_prop_def(Size)
+    entries = opt_prop_def(Size)
+    kv_buffers = opt_prop_def(Size)
+    kv_bytes = opt_prop_def(Size)
 
     def __init__(self, ring: Ring):
         said = {
@@ -56,7 +57,7 @@ class RingOp(IRDLOperation):
             for f in (*RING_FIELDS, *RING_DEFAULTS)
             if getattr(ring, f) != RING_DEFAULTS.get(f)
         }
-        super().__init__(properties={f: model.size(n) for f, n in said.items()})
+        super().__init__(properties={f: size(n) for f, n in said.items()})
 
     def plain(self) -> Ring:
         said = {f: getattr(self, f) for f in (*RING_FIELDS, *RING_DEFAULTS)}
@@ -111,11 +112,11 @@ class SmOp(IRDLOperation):
     """The queue of one SM."""
 
     name = "sched.sm"
-    sm = prop_def(model.Size)
+    sm = prop_def(Size)
     segments = prop_def(SegmentsAttr)
 
     def __init__(self, sm: int, segments: tuple[Segment, ...]):
-        super().__init__(properties={"sm": model.size(sm), "segments": SegmentsAttr(segments)})
+        super().__init__(properties={"sm": size(sm), "segments": SegmentsAttr(segments)})
 
     @classmethod
     def parse(cls, parser: Parser) -> SmOp:

@@ -35,6 +35,7 @@ from xdsl.traits import IsolatedFromAbove, NoTerminator, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
 from amk.dialects import model
+from amk.dialects.attributes import ELEMENTS, Size, array_values, size, tensor_of
 from amk.dialects.kernel import KernelAttr, kernel_text, parse_kernel
 from amk.ir.kernels import Access, CacheAccess, Kernel, WeightAccess
 from amk.ir.program import (
@@ -61,21 +62,21 @@ class BufferOp(IRDLOperation):
     space = prop_def(StringAttr)
     type = prop_def(TensorType)
     home = opt_prop_def(FlatSymbolRefAttrConstr)
-    use = opt_prop_def(model.Size)
+    use = opt_prop_def(Size)
     traits = traits_def(SymbolOpInterface())
 
     def __init__(self, buffer: Buffer, home: tuple[str, int] | None = None):
         properties: dict[str, Attribute] = {
             "sym_name": StringAttr(buffer.name),
             "space": StringAttr(buffer.space),
-            "type": TensorType(model.ELEMENTS[buffer.dtype], [buffer.length]),
+            "type": TensorType(ELEMENTS[buffer.dtype], [buffer.length]),
         }
         if home:
-            properties |= {"home": SymbolRefAttr(home[0]), "use": model.size(home[1])}
+            properties |= {"home": SymbolRefAttr(home[0]), "use": size(home[1])}
         super().__init__(properties=properties)
 
     def plain(self) -> Buffer:
-        shape, dtype = model.tensor_of(self.type)
+        shape, dtype = tensor_of(self.type)
         return Buffer(
             self.sym_name.data, self.space.data, shape[0] if len(shape) == 1 else 0, dtype
         )
@@ -111,8 +112,8 @@ def parse_buffer(parser: Parser) -> tuple[str, int, str]:
         shape, type = parser.parse_ranked_shape()
     if len(shape) != 1:
         parser.raise_error("a buffer has one dimension")
-    if str(type) not in model.ELEMENTS:
-        expected = ", ".join(model.ELEMENTS)
+    if str(type) not in ELEMENTS:
+        expected = ", ".join(ELEMENTS)
         parser.raise_error(f"element type is {expected}, got {type} (B1)")
     return space, shape[0], str(type)
 
@@ -157,7 +158,7 @@ class CounterOp(IRDLOperation):
         )
 
     def plain(self) -> CounterArray:
-        bounds = model.array_values(self.bounds)
+        bounds = array_values(self.bounds)
         return CounterArray(self.sym_name.data, self.family.string_value(), bounds)
 
     @classmethod

@@ -23,6 +23,7 @@ from xdsl.traits import NoTerminator, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
 from amk.dialects import model, task
+from amk.dialects.attributes import ELEMENTS, Size, size, tensor_of
 from amk.dialects.sched import RingOp, parse_range
 from amk.dialects.task import buffer_text, check_buffer, parse_buffer
 from amk.ir.program import SCOPES, Buffer, Program, Run, Signal, Wait
@@ -36,7 +37,7 @@ class BufferOp(IRDLOperation):
     sym_name = prop_def(SymbolNameConstraint())
     space = prop_def(StringAttr)
     type = prop_def(TensorType)
-    uses = prop_def(model.Size)
+    uses = prop_def(Size)
     traits = traits_def(SymbolOpInterface())
 
     def __init__(self, b: Buffer):
@@ -44,13 +45,13 @@ class BufferOp(IRDLOperation):
             properties={
                 "sym_name": StringAttr(b.name),
                 "space": StringAttr(b.space),
-                "type": TensorType(model.ELEMENTS[b.dtype], [b.length]),
-                "uses": model.size(b.uses),
+                "type": TensorType(ELEMENTS[b.dtype], [b.length]),
+                "uses": size(b.uses),
             }
         )
 
     def plain(self) -> Buffer:
-        shape, dtype = model.tensor_of(self.type)
+        shape, dtype = tensor_of(self.type)
         length = shape[0] if len(shape) == 1 else 0
         return Buffer(self.sym_name.data, self.space.data, length, dtype, self.uses.value.data)
 
@@ -75,11 +76,11 @@ class CountersOp(IRDLOperation):
     """Number of counters of the program, numbered from 0, all 0 before the first launch."""
 
     name = "vm.counters"
-    count = prop_def(model.Size)
+    count = prop_def(Size)
     assembly_format = "$count attr-dict"
 
     def __init__(self, count: int):
-        super().__init__(properties={"count": model.size(count)})
+        super().__init__(properties={"count": size(count)})
 
 
 @irdl_op_definition
@@ -195,14 +196,14 @@ class QueueOp(IRDLOperation):
     """What one SM runs in each step, in order."""
 
     name = "vm.queue"
-    sm = prop_def(model.Size)
+    sm = prop_def(Size)
     body = region_def("single_block")
     traits = traits_def(NoTerminator())
     assembly_format = "$sm $body attr-dict"
 
     def __init__(self, sm: int, runs: list[Run]):
         ops = [RunOp.create(properties={"run": RunAttr(r)}) for r in runs]
-        super().__init__(properties={"sm": model.size(sm)}, regions=[Region(Block(ops))])
+        super().__init__(properties={"sm": size(sm)}, regions=[Region(Block(ops))])
 
     def runs(self) -> list[Run]:
         """The queue as plain data. Raises VerifyException on a foreign op."""

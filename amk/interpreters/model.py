@@ -13,6 +13,7 @@ from xdsl.dialects.builtin import SymbolRefAttr
 from xdsl.ir import SSAValue
 
 from amk.dialects import model
+from amk.dialects.attributes import number, tensor_of
 from amk.errors import AmkError
 from amk.interpreters.decoder import Decoder
 from amk.interpreters.storage import Storage, Weights
@@ -115,12 +116,12 @@ class ModelInterpreter(Decoder):
                 token = int(self.values[op.token][0])
                 if not 0 <= token < len(table):
                     raise AmkError(f"token {token} is outside of the vocabulary of {len(table)}")
-                multiplier = np.float32(model.number(op.multiplier, 1.0))
+                multiplier = np.float32(number(op.multiplier, 1.0))
                 self.define(op.out, table[token] * multiplier)
             case model.RmsNormOp() | model.LayerNormOp():
                 self.normalize(op)
             case model.LinearOp():
-                y = self.product(op) * np.float32(model.number(op.scale, 1.0))
+                y = self.product(op) * np.float32(number(op.scale, 1.0))
                 if op.kind is not None:
                     y = activate(op.kind.data, y)
                 self.define(op.out, y + self.values[op.residual] if op.residual else y)
@@ -151,7 +152,7 @@ class ModelInterpreter(Decoder):
                 kind = op.kind.data if op.kind is not None else model.Activation.SILU
                 self.define(op.out, activate(kind, gate) * up)
             case model.LmHeadOp():
-                self.scores = self.product(op) * np.float32(model.number(op.scale, 1.0))
+                self.scores = self.product(op) * np.float32(number(op.scale, 1.0))
                 if op.softcap is not None:
                     self.scores = softcap(self.scores, op.softcap.value.data)
                 self.define(op.out, np.array([self.scores.argmax()], np.float32))
@@ -165,7 +166,7 @@ class ModelInterpreter(Decoder):
                 raise AmkError(f"{op.name} has no interpreter")
 
     def define(self, result: SSAValue, value: F32) -> None:
-        _, dtype = model.tensor_of(result.type)
+        _, dtype = tensor_of(result.type)
         self.values[result] = round_to(np.asarray(value, np.float32), dtype)
 
     def weight(self, symbol: SymbolRefAttr) -> F32:

@@ -25,7 +25,7 @@ from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import PassFailedException
 
 from amk.dialects import model, task
-from amk.dialects.model import symbol
+from amk.dialects.attributes import extent, number, symbol, tensor_of
 from amk.ir.kernels import (
     Append,
     Argmax,
@@ -119,7 +119,7 @@ class _Lowering:
         """The buffer of a value, in the type its readers take it in."""
         if any(isinstance(use.operation, model.ArgmaxOp) for use in value.uses):
             name = "logits"
-        ref = self.buffer(name, model.extent(value), self.sent_type(value))
+        ref = self.buffer(name, extent(value), self.sent_type(value))
         self.refs[value] = ref
         return ref
 
@@ -133,8 +133,8 @@ class _Lowering:
                 found = self.out.weight(op.weight.string_value())
                 types.add(found.dtype if found else "f32")
             else:
-                types.add(model.tensor_of(value.type)[1])
-        return types.pop() if len(types) == 1 else model.tensor_of(value.type)[1]
+                types.add(tensor_of(value.type)[1])
+        return types.pop() if len(types) == 1 else tensor_of(value.type)[1]
 
     @staticmethod
     def is_residual(op: Operation, value: SSAValue) -> bool:
@@ -144,7 +144,7 @@ class _Lowering:
         """An fp32 copy of a value beside its SM, if some operator adds to it there."""
         if not any(self.is_residual(u.operation, value) for u in value.uses):
             return None
-        ref = self.buffer(f"{name}.res", model.extent(value), "f32", "local")
+        ref = self.buffer(f"{name}.res", extent(value), "f32", "local")
         self.residuals[value] = ref
         return ref
 
@@ -162,7 +162,7 @@ class _Lowering:
                 out = self.result(op.out, "embed.y")
                 res = self.residual_out(op.out, "embed")
                 table = Weight(op.table.string_value())
-                n, factor = model.extent(op.out), model.number(op.multiplier, 1.0)
+                n, factor = extent(op.out), number(op.multiplier, 1.0)
                 token = self.refs[op.token]
                 self.family("embed", Embed(n, SLOT_ROWS, token, table, out, res, factor))
             case model.LinearOp() | model.QkvOp() | model.GateUpOp() | model.LmHeadOp():
@@ -181,7 +181,7 @@ class _Lowering:
                 name = self.name_of(op)
                 out = self.result(op.out, f"{name}.y")
                 dim = op.head_dim.value.data
-                heads = model.extent(op.x) // dim
+                heads = extent(op.x) // dim
                 table = Weight(op.table.string_value())
                 rotary = op.rotary.value.data if op.rotary else 0
                 neighbors = int(op.interleaved is not None)
@@ -192,7 +192,7 @@ class _Lowering:
                 out = self.result(op.out, f"{name}.y")
                 kind = "add" if isinstance(op, model.AddOp) else f"{op.kind.data}_mul"
                 a, b = (self.refs[v] for v in op.operands)
-                self.family(name, Binary(model.extent(op.out), SLOT_ROWS, kind, a, b, out))
+                self.family(name, Binary(extent(op.out), SLOT_ROWS, kind, a, b, out))
             case model.ActivationOp():
                 self.unary(op, op.kind.data)
             case model.ScaleOp():
@@ -202,14 +202,14 @@ class _Lowering:
             case model.ArgmaxOp():
                 self.refs[op.out] = Ref("token")
                 kernel = Sample if self.sampling else Argmax
-                choice = kernel(model.extent(op.x), self.refs[op.x], Ref("token"))
+                choice = kernel(extent(op.x), self.refs[op.x], Ref("token"))
                 self.family(kernel.mnemonic, choice)
             case model.TopkOp():
                 name = self.name_of(op)
-                ids = self.buffer(f"{name}.ids", model.extent(op.ids), "i32")
+                ids = self.buffer(f"{name}.ids", extent(op.ids), "i32")
                 weights = self.result(op.weights, f"{name}.weights")
                 self.refs[op.ids] = ids
-                n, choices = model.extent(op.x), op.choices.value.data
+                n, choices = extent(op.x), op.choices.value.data
                 normalize = int(op.normalize is not None)
                 x = self.refs[op.x]
                 self.family(name, Topk(n, choices, x, ids, weights, normalize))
@@ -223,7 +223,7 @@ class _Lowering:
     def norm(self, op: model.RmsNormOp | model.LayerNormOp) -> None:
         name = self.name_of(op, op.weight)
         out, x = self.result(op.out, f"{name}.y"), self.refs[op.x]
-        weight, eps, n = Weight(op.weight.string_value()), op.eps.value.data, model.extent(op.x)
+        weight, eps, n = Weight(op.weight.string_value()), op.eps.value.data, extent(op.x)
         groups = op.groups.value.data if op.groups else 1
         declared = self.out.weight(weight)
         shared = int(declared is not None and declared.shape != (n,))
@@ -247,7 +247,7 @@ class _Lowering:
         name = self.name_of(op)
         out = self.result(op.out, f"{name}.y")
         x = self.refs[op.x]
-        self.family(name, Unary(model.extent(op.out), SLOT_ROWS, kind, x, out, value))
+        self.family(name, Unary(extent(op.out), SLOT_ROWS, kind, x, out, value))
 
     def matrix(self, op: model.LinearOp | model.QkvOp | model.GateUpOp | model.LmHeadOp) -> None:
         weight = Weight(op.weight.string_value())
@@ -264,10 +264,10 @@ class _Lowering:
             fields |= {"bias": Weight(bias)}
         match op:
             case model.QkvOp():
-                ref = self.buffer(f"{name}.y", n, model.tensor_of(op.q.type)[1])
-                q = model.extent(op.q)
+                ref = self.buffer(f"{name}.y", n, tensor_of(op.q.type)[1])
+                q = extent(op.q)
                 self.refs |= {op.q: ref, op.k: Ref(ref.buffer, q)}
-                self.refs[op.v] = Ref(ref.buffer, q + model.extent(op.k))
+                self.refs[op.v] = Ref(ref.buffer, q + extent(op.k))
                 if op.table:
                     sizes = ["heads", "kv_heads", "head_dim", *(["rotary"] if op.rotary else [])]
                     fields |= {"epilogue": "rope", "rope": Weight(op.table.string_value())}
@@ -280,12 +280,12 @@ class _Lowering:
                 ref = self.buffer("logits", n, "f32")
                 pairs = self.buffer("lm_head.pairs", 2 * -(-n // SLOT_ROWS), "f32")
                 fields |= {"epilogue": "logits", "cand": pairs}
-                fields |= {"scale": model.number(op.scale, 1.0)}
-                fields |= {"softcap": model.number(op.softcap, 0.0)}
+                fields |= {"scale": number(op.scale, 1.0)}
+                fields |= {"softcap": number(op.softcap, 0.0)}
                 self.refs[op.out] = Ref("token")
             case model.LinearOp():
                 ref = self.result(op.out, f"{name}.y")
-                fields |= {"scale": model.number(op.scale, 1.0)}
+                fields |= {"scale": number(op.scale, 1.0)}
                 if op.kind:
                     fields |= {"epilogue": "activation", "kind": str(op.kind.data)}
                 if op.residual:
@@ -308,10 +308,10 @@ class _Lowering:
         self.family(
             name,
             MoeGateUp(
-                model.extent(op.out),
+                extent(op.out),
                 SLOT_ROWS,
-                model.extent(op.x),
-                model.extent(op.ids),
+                extent(op.x),
+                extent(op.ids),
                 op.experts.value.data,
                 Weight(op.weight.string_value()),
                 self.refs[op.ids],
@@ -320,24 +320,24 @@ class _Lowering:
                 norm,
                 op.eps.value.data if op.eps else 0.0,
                 Weight(op.bias.string_value()) if op.bias else None,
-                model.number(op.alpha, 0.0),
-                model.number(op.limit, 0.0),
+                number(op.alpha, 0.0),
+                number(op.limit, 0.0),
             ),
         )
 
     def moe_down(self, op: model.MoeDownOp) -> None:
         name = self.name_of(op, op.weight)
         out = self.result(op.out, f"{name}.y")
-        choices = model.extent(op.ids)
+        choices = extent(op.ids)
         res_in = None
         if op.residual:
             res_in = self.residuals.get(op.residual, self.refs[op.residual])
         self.family(
             name,
             MoeDown(
-                model.extent(op.out),
+                extent(op.out),
                 SLOT_ROWS,
-                model.extent(op.x) // choices,
+                extent(op.x) // choices,
                 choices,
                 op.experts.value.data,
                 Weight(op.weight.string_value()),
@@ -368,7 +368,7 @@ class _Lowering:
                 window=window, softcap=softcap, sinks=sinks,
                 q_norm=Weight(op.q_norm.string_value()) if op.q_norm else None,
                 k_norm=Weight(op.k_norm.string_value()) if op.k_norm else None,
-                eps=model.number(op.eps, 0.0),
+                eps=number(op.eps, 0.0),
                 rope=Weight(op.table.string_value()) if op.table else None,
                 rotary=op.rotary.value.data if op.rotary else 0,
                 halves=int(op.halves is not None),

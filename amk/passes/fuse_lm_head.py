@@ -17,6 +17,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 
 from amk.dialects import model
+from amk.dialects.attributes import number, real
 from amk.passes.fusing import carried, producer, used_once
 from amk.passes.rewrite import programs
 
@@ -45,12 +46,12 @@ def fuse(argmax: model.ArgmaxOp) -> None:
     chain = [op for op in (cap, scale, linear) if op]
     if not all(used_once(op.out) for op in chain):
         return
-    factor = model.number(linear.scale, 1.0) * (scale.factor.value.data if scale else 1.0)
+    factor = number(linear.scale, 1.0) * (scale.factor.value.data if scale else 1.0)
     block = argmax.parent
     head = model.LmHeadOp.build(
         operands=[linear.x],
         properties=carried(linear, "weight", "bias", "norm", "eps")
-        | ({"scale": model.real(factor)} if factor != 1.0 else {})
+        | ({"scale": real(factor)} if factor != 1.0 else {})
         | ({"softcap": cap.cap} if cap else {}),
         result_types=[model.TOKEN],
     )

@@ -26,6 +26,7 @@ from xdsl.ir import Attribute, SSAValue
 from xdsl.passes import ModulePass
 
 from amk.dialects import model
+from amk.dialects.attributes import size, tensor_of
 from amk.passes.fusing import (
     CacheUser,
     Packer,
@@ -94,7 +95,7 @@ def fuse(packer: Packer, users: list[CacheUser]) -> None:
     if q.norm and append is not attention:  # only a tile that appends its row can normalize it
         return
     types = [attention.q.type, append.k.type, v.out.type]
-    one_element_type = len({model.tensor_of(t)[1] for t in types}) == 1
+    one_element_type = len({tensor_of(t)[1] for t in types}) == 1
     if not (one_element_type and packer.packable([q.linear, k.linear, v])):
         return
     dim, rope = attention.head_dim, q.rope
@@ -106,7 +107,7 @@ def fuse(packer: Packer, users: list[CacheUser]) -> None:
         dim.value.data if halves else 0, rotary if halves else 0,
     )  # fmt: skip
     rotation: dict[str, Attribute] = {"table": rope.table} if rope else {}
-    rotation |= {"rotary": model.size(rotary)} if rotary else {}
+    rotation |= {"rotary": size(rotary)} if rotary else {}
     qkv = model.QkvOp.build(
         operands=[q.linear.x, attention.pos],
         properties=pack

@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import SymbolRefAttr, TensorType
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from amk.dialects import model
+from amk.dialects.attributes import ELEMENTS, symbol
 from amk.ir.program import Pack, Range, Tensor
 
 T = TypeVar("T", bound=Operation)
@@ -55,7 +56,7 @@ class Packer:
     def alike(self, linears: Sequence[model.LinearOp], attribute: str) -> list[Rows] | None:
         """The declared weights (or biases) of `linears`, when all have one and their rows can be
         joined: the same columns and element type. None when they cannot."""
-        names = [model.symbol(getattr(linear, attribute)) for linear in linears]
+        names = [symbol(getattr(linear, attribute)) for linear in linears]
         found = [self.rows[name] for name in names if name in self.rows]
         if len(found) != len(names) or len({(t.shape[1:], t.dtype) for t in found}) > 1:
             return None
@@ -102,7 +103,7 @@ class Packer:
             shape = (sum(t.shape[0] for t in tensors), *tensors[0].shape[1:])
             name = self.unique(pack_name(sources, what + suffix))
             dtype = tensors[0].dtype
-            element, ranges = model.ELEMENTS[dtype], taken if any(taken) else ()
+            element, ranges = ELEMENTS[dtype], taken if any(taken) else ()
             pack = Pack(name, shape, dtype, mode, sources, layouts, head_dim, ranges, rotary)
             self.declare(model.PackOp(pack, TensorType(element, shape)))
             made[attribute] = SymbolRefAttr(name)

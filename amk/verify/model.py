@@ -14,6 +14,7 @@ from xdsl.dialects.builtin import FloatAttr, SymbolRefAttr, TensorType
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from amk.dialects import model
+from amk.dialects.attributes import extent, tensor_of
 from amk.ir.packs import part_shape, part_type
 from amk.ir.program import DTYPES, KvCache, Pack, RopeTable, Tensor
 
@@ -44,7 +45,7 @@ class _Checker:
 
     def shape(self, op: Operation, what: str, value: SSAValue, n: int) -> Iterator[str]:
         """A value has n elements (W2)."""
-        shape, _ = model.tensor_of(value.type)
+        shape, _ = tensor_of(value.type)
         if shape != (n,):
             yield f"{self.label(op)} {what} must be a tensor of {n} elements, got {value.type} (W2)"
 
@@ -71,7 +72,7 @@ class _Checker:
     def groups(self, op: model.RmsNormOp | model.LayerNormOp) -> Iterator[str]:
         """x is whole groups, and weight and bias have an element for each element of x, or of a
         group."""
-        n = model.extent(op.x)
+        n = extent(op.x)
         groups = op.groups.value.data if op.groups is not None else 1
         if groups <= 0 or n % groups:
             yield f"{self.label(op)} has {n} elements, which are no {groups} equal groups (N1)"
@@ -98,7 +99,7 @@ class _Checker:
         self,
         op: model.LinearOp | model.QkvOp | model.GateUpOp | model.LmHeadOp | model.MoeGateUpOp,
     ) -> Iterator[str]:
-        yield from self.tensor(op, op.norm, (model.extent(op.x),))
+        yield from self.tensor(op, op.norm, (extent(op.x),))
         if (op.norm is None) != (op.eps is None):
             yield f"{self.label(op)} needs norm and eps together (W5)"
 
@@ -147,7 +148,7 @@ class _Checker:
                 yield f"pack @{p.name} has {p.shape[0]} rows, its sources {rows} (W8)"
 
     def operator(self, op: model.ModelOp) -> Iterator[str]:
-        n = model.extent
+        n = extent
         match op:
             case model.EmbedOp():
                 found = self.symbols.get(op.table.string_value())
@@ -236,7 +237,7 @@ class _Checker:
                 pass
 
     def of_type(self, op: Operation, what: str, value: SSAValue, dtype: str) -> Iterator[str]:
-        found = model.tensor_of(value.type)[1]
+        found = tensor_of(value.type)[1]
         if found != dtype:
             yield f"{self.label(op)} {what} must be of {dtype}, got {found} (W2)"
 
@@ -245,8 +246,8 @@ class _Checker:
         router = ids.owner
         if not isinstance(router, model.TopkOp) or ids is not router.ids:
             yield f"{self.label(op)} takes ids that no model.topk has chosen (X1)"
-        elif model.extent(router.x) > experts:
-            chosen = f"ids chosen among {model.extent(router.x)}"
+        elif extent(router.x) > experts:
+            chosen = f"ids chosen among {extent(router.x)}"
             yield f"{self.label(op)} has {experts} experts and takes {chosen} (X1)"
 
     def turned(self, op: model.QkvOp | model.AttentionOp, dim: int) -> Iterator[str]:
@@ -317,7 +318,7 @@ def verify_model(program: model.ProgramOp) -> list[str]:
     for value in (v for op in program.body.block.ops for v in op.results):
         t: Attribute = value.type
         ranked = isinstance(t, TensorType)
-        shape, dtype = model.tensor_of(value.type) if ranked else ((), "")
+        shape, dtype = tensor_of(value.type) if ranked else ((), "")
         if len(shape) != 1 or shape[0] <= 0:
             return [f"a value has type {t}, not a one-dimensional tensor (W2)"]
         if dtype not in DTYPES:

@@ -20,7 +20,7 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from amk.dialects import model
-from amk.dialects.model import ELEMENTS, real, size
+from amk.dialects.attributes import ELEMENTS, extent, real, size
 from amk.errors import AmkError
 from amk.frontends.hf.decoder import (
     DecoderConfig,
@@ -278,7 +278,7 @@ class _Decoder:
             properties["bias"] = SymbolRefAttr(str(bias))
         if groups > 1:
             properties["groups"] = size(groups)
-        return self.op(kind, hint, [x], properties, model.extent(x), dtype)
+        return self.op(kind, hint, [x], properties, extent(x), dtype)
 
     def part(
         self,
@@ -326,7 +326,7 @@ class _Decoder:
             properties["rotary"] = size(rotary)
         if c.interleaved:
             properties["interleaved"] = UnitAttr()
-        return self.op(model.RopeOp, hint, [x, self.pos], properties, model.extent(x), dtype)
+        return self.op(model.RopeOp, hint, [x, self.pos], properties, extent(x), dtype)
 
 
 def _plus_one_name(norm: str) -> str:

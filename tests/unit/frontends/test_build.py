@@ -8,6 +8,7 @@ import pytest
 from xdsl.dialects.builtin import ModuleOp
 
 from amk.dialects import model
+from amk.dialects.attributes import tensor_of
 from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
 from amk.frontends.hf.config import parse_config
@@ -75,10 +76,10 @@ def test_rounding_is_in_the_types(dtype: str) -> None:
     for op in program(build(dtype)).body.block.ops:
         match op:
             case model.AttentionOp() | model.GluOp() | model.RopeOp():
-                assert model.tensor_of(op.out.type)[1] == element
+                assert tensor_of(op.out.type)[1] == element
             case model.AddOp() | model.EmbedOp() | model.LinearOp():
                 wanted = element if op.out.name_hint in ("l0.v", "l1.v") else "f32"
-                assert model.tensor_of(op.out.type)[1] == wanted
+                assert tensor_of(op.out.type)[1] == wanted
             case model.CacheOp():
                 assert op.plain().dtype == element
             case _:
