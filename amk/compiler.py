@@ -124,6 +124,11 @@ def compile_model(
     pipeline = f"{PIPELINE}{{num-sms={num_sms} sync={sync} ring-kb={ring_kb}{drawn}}}"
     modules |= _apply(pipeline, module, clock)
     excess = _excess_kb(program_of(modules["vm"]), target)
+    if excess >= ring_kb:
+        raise AmkError(
+            f"model '{config.name}' needs {target.shared // 1024 - ring_kb + excess} KiB of shared "
+            f"memory per SM beside the ring of weights, {arch} has {target.shared // 1024}"
+        )
     if excess > 0:
         pipeline = f"plan-stream{{ring-kb={ring_kb - excess}}},verify-sched,to-vm"
         modules |= _apply(pipeline, modules["sched"], clock)

@@ -28,6 +28,8 @@ from amk.errors import AmkError
 from amk.pipelines import PIPELINES
 from amk.universe import DIALECTS, PASSES
 
+TOO_DEEP = "input is nested too deeply"
+
 
 class MalformedError(AmkError):
     """The text is no IR of amk: unreadable, or an op in it contradicts its own definition."""
@@ -52,12 +54,17 @@ def read_text(path: str | Path) -> str:
         data = sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
     except OSError as error:
         raise MalformedError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    return decode(data, str(path))
+
+
+def decode(data: bytes, name: str) -> str:
+    """The text of a file that is called `name`. Raises MalformedError."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise MalformedError(f"{path}: not UTF-8 text at byte {error.start}") from error
+        raise MalformedError(f"{name}: not UTF-8 text at byte {error.start}") from error
     if not text.strip():
-        raise MalformedError(f"{path}: empty file")
+        raise MalformedError(f"{name}: empty file")
     return text
 
 
@@ -158,7 +165,8 @@ def one_line(error: BaseException, name: str = "") -> str:
     if isinstance(error, ArgSpecParseError):
         # The message is a heading, the text of the pipeline, and a line of carets with the reason.
         return f"pipeline: {_tidy(str(error).strip().splitlines()[-1].strip(' ^'))}"
-    text = _first_line(str(error)) or type(error).__name__
+    deep = isinstance(error, RecursionError)
+    text = TOO_DEEP if deep else _first_line(str(error)) or type(error).__name__
     return f"{name}: {text}" if name and name not in text else text
 
 

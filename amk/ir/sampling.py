@@ -56,11 +56,11 @@ class Sampling:
 
     @property
     def inverse(self) -> float:
-        """1 / temperature in fp32, 0 for temperature 0."""
+        """1 / temperature in fp32, a positive normal number; 0 for temperature 0."""
         if self.temperature == 0:
             return 0.0
-        largest = float(np.finfo(np.float32).max)
-        return float(np.float32(min(1 / max(self.temperature, 1 / largest), largest)))
+        least, largest = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+        return float(np.float32(1 / min(max(self.temperature, 1 / largest), 1 / least)))
 
     @property
     def cut(self) -> int:

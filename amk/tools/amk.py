@@ -458,6 +458,7 @@ def main() -> None:
 
 def _usage(error: Any) -> str:
     text = " ".join(str(error.format_message()).split()).removesuffix(".")
+    text = text.replace(": Value error, ", ": ")
     return text[:1].lower() + text[1:]
 
 

@@ -21,7 +21,8 @@ from xdsl.targets.mlir import MLIRTarget
 from xdsl.utils.exceptions import ParseError
 from xdsl.xdsl_opt_main import xDSLOptMain
 
-from amk.mlir import MalformedError, build_passes, make_context, one_line
+from amk.files import write_whole
+from amk.mlir import MalformedError, build_passes, decode, make_context, one_line
 from amk.pipelines import PIPELINES
 from amk.tools.driver import UsageError, run_tool
 from amk.universe import PASSES
@@ -50,7 +51,7 @@ class AmkOptMain(xDSLOptMain):
         self.available_frontends["mlir"] = self.parse
 
     def parse(self, io: IO[bytes]) -> ModuleOp:
-        text = io.read().decode("utf-8", "replace")
+        text = decode(io.read(), self.get_input_name())
         try:
             parser = Parser(self.ctx, text, self.get_input_name())
             return parser.parse_module(not self.args.no_implicit_module)
@@ -96,7 +97,7 @@ class AmkOptMain(xDSLOptMain):
     def run(self) -> None:
         super().run()
         if self.args.output_file is not None:
-            Path(self.args.output_file).write_text(self.kept.getvalue())
+            write_whole(Path(self.args.output_file), self.kept.getvalue())
 
 
 def main() -> None:

@@ -12,7 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from amk.mlir import load_module, make_context, print_module, verify_module
+from xdsl.utils.exceptions import VerifyException
+
+from amk.files import write_whole
+from amk.mlir import MalformedError, load_module, make_context, print_module, verify_module
 from amk.tools.driver import UsageError, run_tool
 from amk.universe import TARGET_NAMES
 
@@ -43,7 +46,11 @@ def to_cuda(args: argparse.Namespace) -> str:
 
     module = load_module(make_context(), args.file)
     verify_module(module, args.file)
-    return emit_cuda(program_of(module), target=target_of(args.arch))
+    try:
+        program = program_of(module)
+    except VerifyException as error:
+        raise MalformedError(f"{args.file}: {error}") from error
+    return emit_cuda(program, target=target_of(args.arch))
 
 
 TARGETS: dict[str, Callable[[argparse.Namespace], str]] = {"model": to_model, "cuda": to_cuda}
@@ -67,7 +74,7 @@ def main() -> None:
         args = parser.parse_args()
         text = TARGETS[args.target](args)
         if args.output_file:
-            args.output_file.write_text(text)
+            write_whole(args.output_file, text)
         else:
             sys.stdout.write(text)
 

@@ -10,11 +10,12 @@ from rich.table import Table
 
 from amk.compiler import compile_model
 from amk.errors import AmkError
+from amk.files import check_target
 from amk.frontends.hf.source import open_model
 from amk.tools.approve import Proof
 from amk.tools.console import Result, Steps
 from amk.tools.devices import Machine
-from amk.tools.prompt import check_count
+from amk.tools.prompt import check_count, check_sms
 
 BASELINES = ("graph", "compile", "hf")
 LONGEST_TRACED = 256
@@ -62,8 +63,9 @@ def bench(
     contexts, others = parse_contexts(context), parse_baselines(baselines)
     check_count("--launches", launches)
     check_count("--tokens", tokens)
-    if trace and trace.is_dir():
-        raise AmkError(f"--trace: {trace} is a folder")
+    check_sms(num_sms)
+    if trace:
+        check_target(trace)
 
     from amk.backends.cuda.gpu import find_gpu
 

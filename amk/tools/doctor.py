@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from amk.backends.cuda.nvcc import find_nvcc
+from amk.errors import AmkError
+from amk.files import cache_folder
 from amk.tools.console import Result
 
 REQUIRED = (
@@ -49,7 +50,7 @@ def examine() -> Result:
         if packages[name] is None
     ]
     if nvcc is None:
-        install = "install the CUDA toolkit and put nvcc on PATH (or set CUDA_HOME)"
+        install = "install the CUDA toolkit 12.8 or newer and put nvcc on PATH (or set NVCC)"
         missing.append({"name": "nvcc", "needed_for": "the GPU", "install": install})
     if not found:
         install = "an NVIDIA GPU of compute capability 8.0 or higher, and its driver"
@@ -70,11 +71,6 @@ def examine() -> Result:
         "cache_bytes": sum(f.stat().st_size for f in cache_folder().rglob("*") if f.is_file()),
         "missing": missing,
     }
-
-
-def cache_folder() -> Path:
-    """Where models and compiled kernels are kept: `$AMK_CACHE`, or `~/.cache/amk`."""
-    return Path(os.environ.get("AMK_CACHE") or Path.home() / ".cache" / "amk")
 
 
 def show(facts: Result, console: Console) -> None:
@@ -117,15 +113,14 @@ def _output(*command: str) -> str | None:
 
 
 def _nvcc() -> Result | None:
-    homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
-    for path in [
-        shutil.which("nvcc"),
-        *(f"{home}/bin/nvcc" for home in [*homes, "/usr/local/cuda"]),
-    ]:
-        text = _output(path, "--version") if path else None
-        if path and text and "release " in text:
-            return {"path": path, "version": text.split("release ")[1].split(",")[0]}
-    return None
+    try:
+        path = find_nvcc()
+    except AmkError:
+        return None
+    text = _output(path, "--version")
+    if not text or "release " not in text:
+        return None
+    return {"path": path, "version": text.split("release ")[1].split(",")[0]}
 
 
 def gpus() -> list[Result]:

@@ -12,7 +12,7 @@ from typing import NoReturn
 from xdsl.utils.exceptions import ArgSpecParseError, DiagnosticException, ParseError
 
 from amk.errors import AmkError
-from amk.mlir import MalformedError, PipelineError, one_line, report_only_the_cause
+from amk.mlir import TOO_DEEP, MalformedError, PipelineError, one_line, report_only_the_cause
 
 
 class UsageError(AmkError):
@@ -20,9 +20,21 @@ class UsageError(AmkError):
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
-    """Print the one line of an error and leave."""
-    print(f"error: {message.removesuffix('.')}", file=sys.stderr)
+    """Print the one line of an error and leave. What would break the line, or speak to the
+    terminal, is spelled out."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message.removesuffix("."))
+    print(f"error: {line}", file=sys.stderr)
     raise SystemExit(status)
+
+
+def open_streams() -> None:
+    """Gives standard streams that were closed a device, so that no file takes their numbers."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None:
+        fail("standard output is closed")
 
 
 _interrupted = False
@@ -47,6 +59,7 @@ def run_tool(run: Callable[[], None]) -> None:
     traceback.
     """
     report_only_the_cause()
+    open_streams()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     try:
@@ -68,6 +81,8 @@ def run_tool(run: Callable[[], None]) -> None:
         name = f"{error.filename}: " if error.filename else ""
         fail(f"{name}{(error.strerror or str(error)).lower()}")
     except RecursionError:
-        fail("input is nested too deeply")
+        fail(TOO_DEEP)
+    except MemoryError:
+        fail("not enough memory")
     except KeyboardInterrupt:
         fail("interrupted")

@@ -16,6 +16,7 @@ from amk.ir.packs import F32
 from amk.tools.console import Result, Steps
 from amk.tools.devices import DEVICES
 from amk.tools.generate import difference
+from amk.tools.prompt import check_sms
 from amk.tools.statistics import F64, divergences, interval, likelihoods
 
 POSITIONS = (0, 1, 17, 255)
@@ -43,6 +44,7 @@ def evaluate(
         raise AmkError(f"--tokens: must be at least 2, got {tokens}")
     if greedy < 0:
         raise AmkError(f"--greedy: must not be negative, got {greedy}")
+    check_sms(num_sms)
     machine = DEVICES[device].machine()
     steps = Steps()
     with steps.step(f"opening {name}") as step:

@@ -54,7 +54,7 @@ def execute(
         try:
             decoder = load_interpreter(
                 module,
-                open_model(weights).weight if weights else None,
+                None if weights is None else open_model(weights).weight,
                 weight_seed=weight_seed,
                 seed=seed,
                 check=check,

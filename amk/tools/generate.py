@@ -16,7 +16,7 @@ from amk.frontends.hf.source import Model, open_model
 from amk.ir.sampling import Sampling
 from amk.tools.console import Result, Steps, finish
 from amk.tools.devices import DEVICES
-from amk.tools.prompt import check_count, parse_ids
+from amk.tools.prompt import check_count, check_sms, parse_ids
 
 
 def parse_sampling(
@@ -79,6 +79,7 @@ def generate_tokens(
     Returns whether the tokens are Hugging Face's, True when `verify` is off. Raises AmkError.
     """
     check_count("--max-tokens", max_tokens)
+    check_sms(num_sms)
     if (prompt is None) == (prompt_ids is None):
         raise AmkError("--prompt, --prompt-ids: give one of them")
     if prompt is not None and not prompt.strip():

@@ -11,6 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from amk.errors import AmkError
+from amk.files import reason
 from amk.tools.driver import check_interrupt
 
 
@@ -22,10 +23,11 @@ def output_folder(path: Path, owned: tuple[str, ...]) -> Generator[Path]:
     time are removed, so that no file of an earlier run stays beside the new ones. When the block
     raises, nothing is left behind.
 
-    Raises AmkError at once when `path` is a file or cannot be written.
+    Raises AmkError at once when `path` is a file or cannot be written, or a folder has one of the
+    names in `owned`.
     """
     # The name is known before the folder is there: an interrupt in between leaves nothing either.
-    work = _writable_place(path) / f".{path.name}-{token_hex(8)}"
+    work = _writable_place(path, owned) / f".amk-{token_hex(8)}"
     try:
         work.mkdir(mode=0o700)
         yield work
@@ -40,10 +42,13 @@ def output_folder(path: Path, owned: tuple[str, ...]) -> Generator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _writable_place(path: Path) -> Path:
+def _writable_place(path: Path, owned: tuple[str, ...]) -> Path:
     """Where a temporary folder on the same file system can be: in `path`, or in its nearest
     ancestor.
     """
+    for name in owned:
+        if (path / name).is_dir():
+            raise AmkError(f"{path / name}: is a directory")
     place = path
     while not place.exists() and not place.is_symlink():
         place = place.absolute().parent
@@ -55,7 +60,5 @@ def _writable_place(path: Path) -> Path:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise AmkError(
-            f"{path}: not writable ({(error.strerror or str(error)).lower()})"
-        ) from error
+        raise AmkError(f"{path}: not writable ({reason(error)})") from error
     return place

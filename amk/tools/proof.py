@@ -15,6 +15,7 @@ from xdsl.utils.exceptions import DiagnosticException
 
 from amk.dialects import sched, vm
 from amk.errors import AmkError
+from amk.files import write_whole
 from amk.ir.lowering import to_vm
 from amk.ir.program import Program
 from amk.mlir import MalformedError, load_module, make_context, one_line, read_text
@@ -67,21 +68,14 @@ def explain(program: Operation, violations: list[Violation]) -> Explained | None
 def write_trace(path: Path, explained: Explained | None) -> None:
     """Write the interleavings as trace events; without any, an empty trace. Raises AmkError."""
     events = trace(explained.program, explained.found) if explained else trace(Program(""), ())
-    _write(path, json.dumps(events))
+    write_whole(path, json.dumps(events))
 
 
 def write_certificate(path: Path, program: Operation) -> None:
     """Write the certificate of a safe vm program. Raises AmkError."""
     if not isinstance(program, vm.ProgramOp):
         raise AmkError(f"--certificate: only a vm program has one, this is {program.name}")
-    _write(path, certificate_text(vm.program_op_of(program)))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text)
-    except OSError as error:
-        raise AmkError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    write_whole(path, certificate_text(vm.program_op_of(program)))
 
 
 def check_files(file: Path, proof: Path) -> Result:

@@ -26,6 +26,7 @@ from amk.backends.cuda.launch import Approve, Session
 from amk.backends.cuda.predict import F64, Costs, predict, streamed_bytes, token_us
 from amk.backends.cuda.streamed import StreamedReference, room
 from amk.errors import AmkError
+from amk.files import write_whole
 from amk.frontends.hf.decoder import DecoderConfig, tensor_shapes
 from amk.frontends.hf.random_weights import RandomWeights
 from amk.frontends.hf.source import Model
@@ -334,7 +335,7 @@ def write_trace(
         stamps = session.read_trace(steps)
     predicted = predict(program, len(prompt), steps, Costs(ceiling * 1e3))
     events = trace_events(program, stamps, predicted)
-    path.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))
+    write_whole(path, json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))
 
 
 def trace_events(program: Program, stamps: Any, predicted: F64) -> list[dict[str, Any]]:

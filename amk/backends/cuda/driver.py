@@ -31,7 +31,9 @@ def pycuda() -> Any:
         driver.init()
         count = driver.Device.count()
     except Exception as error:
-        raise AmkError(f"no usable NVIDIA GPU: {error}") from error
+        raise AmkError(
+            f"no usable NVIDIA GPU: {error}; amk doctor says what this machine lacks"
+        ) from error
     if count == 0:
         raise AmkError("no NVIDIA GPU was found; use --device cpu")
     return driver

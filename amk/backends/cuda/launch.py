@@ -121,7 +121,8 @@ def check_memory(program: Program, layout: Layout, free: int) -> None:
     if need > free:
         raise AmkError(
             f"program '{program.name}' needs {need / 1e9:.2f} GB of GPU memory, "
-            f"{free / 1e9:.2f} GB are free"
+            f"{free / 1e9:.2f} GB are free: end what else uses the GPU, or choose a shorter "
+            "context, a smaller type or a smaller model"
         )
 
 
@@ -226,8 +227,7 @@ class Session:
         try:
             free, _ = self.driver.mem_get_info()
             check_memory(program, self.layout, free)
-            path = cubin or compile_cubin(self.emitted.source, self.target)
-            self._load(path)
+            self._load(cubin)
             self._allocate(weights, progress, trace)
         except BaseException as error:
             self._release()
@@ -239,8 +239,8 @@ class Session:
 
     # Set-up
 
-    def _load(self, path: Path) -> None:
-        cuda = self.cuda
+    def _load(self, given: Path | None) -> None:
+        cuda, path = self.cuda, given or compile_cubin(self.emitted.source, self.target)
         try:
             loaded = cuda.cuLibraryLoadFromFile(str(path).encode(), [], [], 0, [], [], 0)
             self.library = check(loaded)
@@ -248,6 +248,8 @@ class Session:
         except CudaError as error:
             if error.code not in UNLOADABLE:
                 raise
+            if not given:  # the cache would hand it out again, whatever nvcc is chosen then
+                path.unlink(missing_ok=True)
             version = self.driver.get_driver_version()
             raise AmkError(unloadable(path, self.target, version)) from error
         maximum = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES

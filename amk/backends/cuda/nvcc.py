@@ -13,6 +13,7 @@ from pathlib import Path
 
 from amk.backends.cuda.target import Target
 from amk.errors import AmkError
+from amk.files import cache_folder, writing_cache
 
 FLAGS = ("-cubin", "-std=c++17", "-O3", "-lineinfo", "-Xptxas", "-v,-warn-spills,-warn-lmem-usage")
 
@@ -30,31 +31,31 @@ class Usage:
 
 
 def find_nvcc() -> str:
-    """The path of nvcc; `AmkError` says how to get one."""
-    for candidate in (os.environ.get("NVCC"), shutil.which("nvcc"), DEFAULT):
-        if candidate and Path(candidate).exists():
-            return candidate
+    """The path of nvcc: `$NVCC`, or else the one on PATH, below `$CUDA_HOME` or `$CUDA_PATH`, or
+    where the toolkit is installed. `AmkError` says how to get one."""
+    chosen = os.environ.get("NVCC")
+    if chosen and not shutil.which(chosen):
+        raise AmkError(f"NVCC: '{chosen}' is no program")
+    homes = [home for name in ("CUDA_HOME", "CUDA_PATH") if (home := os.environ.get(name))]
+    for candidate in (chosen or "nvcc", *(f"{home}/bin/nvcc" for home in homes), DEFAULT):
+        path = shutil.which(candidate)
+        if path:
+            return path
     raise AmkError(
         "nvcc was not found: install the CUDA toolkit 12.8 or newer, or set NVCC to its path"
     )
 
 
-def cache_folder() -> Path:
-    """Where cubins are kept: `$AMK_CACHE/cubin`, default `~/.cache/amk/cubin`."""
-    return Path(os.environ.get("AMK_CACHE") or Path.home() / ".cache" / "amk") / "cubin"
-
-
 def compile_cubin(source: str, target: Target, *, cache: Path | None = None) -> Path:
-    """The cubin of `source`, from the cache or compiled now.
+    """The cubin of `source`, from the cache (default `cubin` in amk's) or compiled now.
 
-    Raises AmkError when nvcc is missing or refuses the source.
+    Raises AmkError when nvcc is missing or refuses the source, or the cache cannot be written.
     """
     key = hashlib.sha256("\0".join([target.gencode, *FLAGS, source]).encode()).hexdigest()
-    folder = cache or cache_folder()
+    folder = cache or cache_folder("cubin")
     path = folder / f"{key}.cubin"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as work:
+        with writing_cache(folder), tempfile.TemporaryDirectory(dir=folder) as work:
             made, _ = run_nvcc(source, target, Path(work))
             made.replace(path)
     return path
@@ -70,12 +71,13 @@ def run_nvcc(source: str, target: Target, folder: Path) -> tuple[Path, Usage]:
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | {"TMPDIR": str(folder)},  # nothing of it stays, however this ends
     )
     if done.returncode:
-        lines = [
-            s for s in (done.stderr + done.stdout).splitlines() if "error" in s or "fatal" in s
-        ]
-        raise AmkError(f"nvcc failed for {target.name}: {(lines or ['no message'])[0]}")
+        said = (done.stderr + done.stdout).splitlines()
+        lines = [s for s in said if "error" in s or "fatal" in s]
+        lines += [f"exit status {done.returncode}"]
+        raise AmkError(f"nvcc failed for {target.name}: {lines[0]}")
     return cubin, read_usage(done.stderr + done.stdout)
 
 

@@ -44,6 +44,11 @@ ACTIVATIONS: Mapping[str, str] = {
 }
 """Hugging Face's names of the activation functions of the model dialect."""
 
+MOST = 1 << 12
+WIDEST = 1 << 20
+"""Of layers and experts, and of rows and columns: far beyond any model that exists, so that a
+damaged config is refused at once."""
+
 
 def parse_config(config: Mapping[str, object], name: str = "") -> DecoderConfig:
     """The description of a config.json's content; `name` is for display (default: the model type).
@@ -70,7 +75,8 @@ def parse_config(config: Mapping[str, object], name: str = "") -> DecoderConfig:
 
 
 def _read(fields: Fields, family: Family, name: str) -> DecoderConfig:
-    hidden, layers = fields.size("hidden_size"), fields.size("num_hidden_layers")
+    hidden = fields.size("hidden_size", most=WIDEST)
+    layers = fields.size("num_hidden_layers", most=MOST)
     heads, kv_heads, head_dim = _heads(fields, family, hidden)
     ropes = RopeReader(fields, family.rope, head_dim)
     plan = _plan(fields, family, layers, ropes.max_context)
@@ -90,8 +96,8 @@ def _read(fields: Fields, family: Family, name: str) -> DecoderConfig:
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        intermediate=fields.size("intermediate_size"),
-        vocab=fields.size("vocab_size"),
+        intermediate=fields.size("intermediate_size", most=WIDEST),
+        vocab=fields.size("vocab_size", most=16 * WIDEST),
         eps=fields.number(family.eps),
         inv_freq=inv_freq,
         rope_scale=rope_scale,
@@ -133,7 +139,7 @@ def _read(fields: Fields, family: Family, name: str) -> DecoderConfig:
 
 def _heads(fields: Fields, family: Family, hidden: int) -> tuple[int, int, int]:
     """Query heads, KV heads, and elements of a head."""
-    heads = fields.size("num_attention_heads")
+    heads = fields.size("num_attention_heads", most=MOST)
     kv_heads = fields.size("num_key_value_heads", heads) if family.kv_heads else heads
     if heads % kv_heads:
         raise fields.refuse("num_key_value_heads", f"must divide num_attention_heads {heads}")
@@ -144,7 +150,7 @@ def _heads(fields: Fields, family: Family, hidden: int) -> tuple[int, int, int]:
         raise fields.refuse("hidden_size", f"must be a multiple of num_attention_heads {heads}")
     if given is None:
         return heads, kv_heads, hidden // heads
-    return heads, kv_heads, fields.size("head_dim")
+    return heads, kv_heads, fields.size("head_dim", most=WIDEST)
 
 
 def _plan(fields: Fields, family: Family, layers: int, context: int) -> tuple[Layer, ...]:
@@ -185,7 +191,7 @@ def _experts(fields: Fields, family: Family) -> Experts | None:
     if _activation(fields, family) != "silu":
         raise fields.refuse(family.activation)
     given = [name for name in (names.count, names.alias) if name in fields.values]
-    count = fields.size(given[0] if given else names.count)
+    count = fields.size(given[0] if given else names.count, most=MOST)
     if given and fields.size(given[-1]) != count:
         raise fields.refuse(given[-1], f"contradicts '{given[0]}' = {count}")
     choices = fields.size(names.choices)
@@ -194,7 +200,7 @@ def _experts(fields: Fields, family: Family) -> Experts | None:
     return Experts(
         count,
         choices,
-        fields.size(names.width),
+        fields.size(names.width, most=WIDEST),
         _switch(fields, names.normalize),
         _switch(fields, names.bias),
         _number(fields, names.alpha) or 0.0,

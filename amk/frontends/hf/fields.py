@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Mapping
 from typing import cast
 
@@ -14,6 +13,12 @@ REQUIRED = object()
 
 WIDEST = 80
 """Characters of a value that a message quotes."""
+
+LARGEST = (1 << 31) - 1
+"""Of any integer of a config: programs count positions and elements in 32 bits."""
+
+SMALLEST_FP32, LARGEST_FP32 = 2.0**-126, 2.0**128 - 2.0**104
+"""Positive normal numbers of fp32, in which everything is computed."""
 
 
 def shown(value: object) -> str:
@@ -66,17 +71,19 @@ class Fields:
             raise AmkError(f"config field '{self.path}{name}' is missing")
         return default
 
-    def size(self, name: str, default: object = REQUIRED) -> int:
-        """A positive integer."""
+    def size(self, name: str, default: object = REQUIRED, most: int = LARGEST) -> int:
+        """A positive integer, at most `most`."""
         value = self.take(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
             raise self.refuse(name, "must be a positive integer")
+        if value > most:
+            raise self.refuse(name, f"must be at most {most}")
         return value
 
     def count(self, name: str, default: object = REQUIRED) -> int:
         """An integer that is not negative."""
         value = self.take(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
             raise self.refuse(name, "must be a non-negative integer")
         return value
 
@@ -84,20 +91,20 @@ class Fields:
         """A list of `length` positive finite numbers."""
         value = self.take(name)
         items = cast(list[object], value) if isinstance(value, list) else []
-        found = [float(v) for v in items if isinstance(v, int | float) and not isinstance(v, bool)]
+        found = [v for v in items if isinstance(v, int | float) and not isinstance(v, bool)]
         if len(found) != len(items) or len(items) != length:
             raise self.refuse(name, f"must be a list of {length} numbers")
-        if not all(math.isfinite(v) and v > 0 for v in found):
-            raise self.refuse(name, "must hold positive and finite numbers")
-        return found
+        if not all(SMALLEST_FP32 <= v <= LARGEST_FP32 for v in found):
+            raise self.refuse(name, "must hold positive and finite numbers of fp32")
+        return [float(v) for v in found]
 
     def number(self, name: str, default: object = REQUIRED) -> float:
-        """A positive finite number."""
+        """A positive number that fp32 has."""
         value = self.take(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.refuse(name, "must be a number")
-        if not (math.isfinite(value) and value > 0):
-            raise self.refuse(name, "must be positive and finite")
+        if not SMALLEST_FP32 <= value <= LARGEST_FP32:
+            raise self.refuse(name, "must be positive and finite in fp32")
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
@@ -117,7 +124,7 @@ class Fields:
         value = self.take(name, [])
         ids = cast(list[object], value) if isinstance(value, list) else [value]
         for i in ids:
-            if isinstance(i, bool) or not isinstance(i, int) or i < 0:
+            if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i <= LARGEST:
                 raise self.refuse(name, "must be a token id or a list of them")
         return tuple(cast(list[int], ids))
 

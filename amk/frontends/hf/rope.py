@@ -194,6 +194,8 @@ class RopeReader:
         return llama3_frequencies(inv, rope.number("factor"), low, high, context)
 
     def yarn(self, rope: Fields, theta: float, dim: int) -> tuple[F32, float]:
+        if theta == 1:
+            raise AmkError("rotary base 1 leaves yarn nothing to scale")
         context = self.original_context(rope)
         factor = rope.number("factor", self.positions / context)
         fast, slow = rope.number("beta_fast", 32), rope.number("beta_slow", 1)

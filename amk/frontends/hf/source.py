@@ -106,12 +106,12 @@ class Model:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        from amk.frontends.hf.reference import load_tokenizer
-
         if self.path is None:
             raise AmkError(f"model '{self.name}' has no tokenizer: give token ids")
         if self.path.is_dir() and not any((self.path / f).exists() for f in TOKENIZER_FILES):
             raise AmkError(f"folder '{self.path}' has no tokenizer: give token ids")
+        from amk.frontends.hf.reference import load_tokenizer
+
         return load_tokenizer(self.path)
 
     def tokenizer(self) -> Any:

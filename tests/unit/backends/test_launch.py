@@ -278,13 +278,27 @@ def test_tokens_are_heard_while_the_kernel_runs() -> None:
     assert began < middle < ended - 0.2 * (ended - began)
 
 
-def test_a_cubin_for_another_gpu_is_refused() -> None:
+FUTURE = ".version 99.0\n.target sm_90a\n.address_size 64\n.visible .entry amk_kernel() { ret; }\n"
+
+
+def test_what_the_driver_cannot_load_is_refused_and_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cubin for another GPU, code of a toolkit that is newer than the driver, and damage."""
     t, other = Tiny(), TARGETS["sm_80"]
     program = fused(t)
-    cubin = compile_cubin(emit(program, target=other).source, other)
-    wrong = pytest.raises(AmkError, match=r"the driver \(CUDA \d+\.\d\) cannot load .*\.cubin")
-    with wrong:
-        Session(program, weights(t), approve=Proof.of(program).approve, cubin=cubin)
+    made, nvcc = tmp_path / "made", tmp_path / "nvcc"
+    nvcc.write_text(f'#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\ncp {made} "$2"\n')
+    nvcc.chmod(0o755)
+    foreign = compile_cubin(emit(program, target=other).source, other).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setenv("NVCC", str(nvcc))
+        patch.setenv("AMK_CACHE", str(tmp_path / "cache"))
+        for code in (foreign, FUTURE.encode(), b""):
+            made.write_bytes(code)
+            with pytest.raises(AmkError, match=r"the driver \(CUDA \d+\.\d\) cannot load"):
+                proved(program, weights(t))
+            assert list((tmp_path / "cache" / "cubin").iterdir()) == []
     with proved(program, weights(t)) as session:
         assert session.generate(IDS, 3)
 

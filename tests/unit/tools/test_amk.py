@@ -303,7 +303,7 @@ class TestBadOptions:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (("--num-sms", "0"), "num-sms"),
+            (("--num-sms", "0"), "--num-sms: must be positive, got 0"),
             (("--num-sms", "-3"), "num-sms"),
             (("--num-sms", "100000"), "num-sms 100000 exceeds the"),
             (("--num-sms", "many"), "--num-sms"),
@@ -328,6 +328,8 @@ class TestBadOptions:
             (("--prompt-ids", "1,x"), "--prompt-ids: 'x'"),
             (("--prompt-ids", "1,256"), "256"),
             (("--prompt-ids", "-1"), "-1"),
+            (("--prompt-ids", "1_0"), "'1_0' is no token id"),
+            (("--prompt-ids", "1", "--num-sms", "0"), "--num-sms: must be positive, got 0"),
             (("--prompt-ids", "1", "--prompt", "a"), "--prompt"),
             (("--prompt", "no tokenizer"), "has no tokenizer"),
             (("--prompt-ids", "1", "--max-tokens", "0"), "--max-tokens"),
@@ -351,6 +353,7 @@ class TestBadOptions:
         assert "300" in refusal("amk", "run", program, "--prompt-ids", "300")
         assert "--seed" in refusal("amk", "run", compiled / "00-model.mlir", "--seed", "1")
         assert "tensor" in refusal("amk", "run", program, "--weights", "random:qwen2.5-0.5b")
+        assert "name is empty" in refusal("amk", "run", program, "--weights", "")
 
     def test_output_folder(self, tmp_path: Path) -> None:
         file = tmp_path / "file"

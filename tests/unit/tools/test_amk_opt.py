@@ -99,7 +99,9 @@ def test_a_wrong_pipeline_is_one_line(model_ir: Path, pipeline: str, message: st
         ("model.nonsense", "operation model.nonsense is not registered"),
         ("func.func @f() { func.return }", "operation func.func is not registered"),
         ("vm.program @p {\n  vm.counters many\n}", "stdin:2:"),
-        ("\x00\x01", "stdin:1:1: "),
+        ("\x00\x01", r"stdin:1:1: unexpected character: \x00"),
+        (" ", "stdin: empty file"),
+        ("builtin.module {" * 3000, "stdin: input is nested too deeply"),
     ],
 )
 def test_malformed_ir_is_one_line_with_its_place(text: str, message: str) -> None:
@@ -110,6 +112,27 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     assert "no such file" in refusal("amk-opt", tmp_path / "missing.mlir")
     assert "is a directory" in refusal("amk-opt", tmp_path)
     assert "unrecognized arguments" in refusal("amk-opt", "--frobnicate")
+    assert r"a\nb: no such file" in refusal("amk-opt", tmp_path / "a\nb")
+    (tmp_path / "bytes").write_bytes(b"vm\xff")
+    assert "not UTF-8 text at byte 2" in refusal("amk-opt", tmp_path / "bytes")
+
+
+def test_closed_streams_are_one_line() -> None:
+    def shell(line: str) -> tuple[int, str]:
+        command = [sys.executable, "-c", "from amk.tools.amk_opt import main; main()"]
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'"$@" {line}', "sh", *command],
+            input=EMPTY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    assert shell(">&-") == (1, "error: standard output is closed\n")
+    assert shell("<&-") == (2, "error: stdin: empty file\n")
+    assert shell("nope 2>&-") == (1, "")
+    assert shell("2>&-") == (0, EMPTY)
 
 
 def test_translate_refuses_by_the_name_of_the_field(tmp_path: Path) -> None:
@@ -129,7 +152,8 @@ def test_translate_emits_cuda_for_a_proved_program_only(model_ir: Path) -> None:
     file.write_text(program)
     assert "__global__" in run("amk-translate", "-t", "cuda", file).stdout
     assert "sm_1" in refusal("amk-translate", "-t", "cuda", file, "--arch", "sm_1")
-    assert "vm.program" in refusal("amk-translate", "-t", "cuda", model_ir)
+    said = refusal("amk-translate", "-t", "cuda", model_ir)
+    assert said == f"{model_ir}: expected one vm.program, found 0"
 
     lines = program.splitlines()
     at = next(i for i, line in enumerate(lines) if "vm.run @l0.o" in line)

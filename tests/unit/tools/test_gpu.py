@@ -87,7 +87,10 @@ class TestRefusals:
             (("--temperature", "1", "--verify"), "--verify"),
         ):
             assert message in refusal("amk", "generate", TINY, "--prompt-ids", "1", *flags)
-        assert "is a folder" in refusal("amk", "bench", TINY, "--trace", "/")
+        for path, message in (("/", "is a directory"), ("/dev/null/f", "no such file")):
+            assert message in refusal("amk", "bench", TINY, "--trace", path)
+        for command in ("bench", "eval"):
+            assert "--num-sms: must be pos" in refusal("amk", command, TINY, "--num-sms", "0")
 
 
 def test_drawn_tokens_follow_the_seed() -> None:

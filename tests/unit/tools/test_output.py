@@ -70,3 +70,9 @@ def test_an_interrupt_that_got_lost_still_leaves_nothing(
         with suppress(KeyboardInterrupt):
             driver.interrupt(signal.SIGINT, None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(AmkError, match="a: is a directory"), output_folder(tmp_path, OWNED):
+        pytest.fail("the block must not run")
