@@ -150,16 +150,21 @@ __global__ void form(const float* in, float* out, u64* cycles, int rounds, const
   }
 }
 
+// How a kernel ended, what the first lane of the reading warp has summed up, and what a round took.
+void report(const char* name, const float* sum, const u64* cycles, int rounds) {
+  const cudaError_t e = cudaDeviceSynchronize();
+  float got = 0;
+  u64 c = 0;
+  cudaMemcpy(&got, sum, sizeof got, cudaMemcpyDeviceToHost);
+  cudaMemcpy(&c, cycles, sizeof c, cudaMemcpyDeviceToHost);
+  printf("%-16s %s sum %.1f cycles/round %.1f\n", name, cudaGetErrorString(e), got, (double)c / rounds);
+  fflush(stdout);
+}
+
 template <int F>
 void run(const float* in, float* out, u64* cycles, int rounds, const CUtensorMap& map) {
   form<F><<<1, 64, 4096>>>(in, out, cycles, rounds, map);
-  cudaError_t e = cudaDeviceSynchronize();
-  float got[32];
-  u64 c = 0;
-  cudaMemcpy(got, out, sizeof got, cudaMemcpyDeviceToHost);
-  cudaMemcpy(&c, cycles, 8, cudaMemcpyDeviceToHost);
-  printf("%-16s %s sum %.1f cycles/round %.1f\n", NAMES[F], cudaGetErrorString(e), got[0], (double)c / rounds);
-  fflush(stdout);
+  report(NAMES[F], out, cycles, rounds);
 }
 
 template <int F>
@@ -338,13 +343,7 @@ template <int F>
 void shadows(const float* in, float* out, u64* cycles, int rounds) {
   if constexpr (F < SHADOWS) {
     shadow<F><<<1, 96, 4096>>>(in, out, cycles, rounds);
-    cudaError_t e = cudaDeviceSynchronize();
-    float got[96];
-    u64 c = 0;
-    cudaMemcpy(got, out, sizeof got, cudaMemcpyDeviceToHost);
-    cudaMemcpy(&c, cycles, 8, cudaMemcpyDeviceToHost);
-    printf("%-16s %s sum %.1f cycles/round %.1f\n", SHADOW_NAMES[F], cudaGetErrorString(e), got[64], (double)c / rounds);
-    fflush(stdout);
+    report(SHADOW_NAMES[F], out + 64, cycles, rounds);
     shadows<F + 1>(in, out, cycles, rounds);
   }
 }
