@@ -12,14 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 
-from amk.backends.cuda.codes import (
-    FIELDS,
-    TEMPLATES,
-    Code,
-    Coder,
-    Ending,
-    boolean,
-)
+from amk.backends.cuda.codes import FIELDS, Code, Coder, Ending, boolean, code_of
 from amk.backends.cuda.layout import ALIGN, SECTOR, SPREAD, Layout, align, gemvs, plan
 from amk.backends.cuda.target import Target
 from amk.errors import AmkError
@@ -107,7 +100,7 @@ def shared_bytes(program: Program) -> int:
     """Bytes of shared memory that a program needs per SM; AmkError where no template fits."""
     layout = plan(program)
     coder = Coder(layout)
-    codes = [coder.code(name)[0] for name in program.kernels]
+    codes = [code_of(coder, name)[0] for name in program.kernels]
     instructions = max((len(q) for q in program.queues), default=0)
     return _shared(layout, codes, instructions, coder.candidates).size
 
@@ -128,7 +121,7 @@ def emit(
     records: list[list[int]] = []
     used: dict[int, list[str]] = {}
     for name in program.kernels:
-        code, record = coder.code(name)
+        code, record = code_of(coder, name)
         number = codes.setdefault(code, len(codes))
         used.setdefault(number, []).append(name)
         records.append([number, *record, *[0] * (FIELDS - 1 - len(record))])
@@ -146,7 +139,7 @@ def emit(
     runtime = [r for r in RUNTIME if counters or r != "counters"]
     parts = [
         _head(program, target, program_hash, certificate_hash),
-        _constants(layout, shared, target, codes, instructions, counters, trace, annotate),
+        _constants(layout, shared, target, instructions, counters, trace, annotate),
         _tables(layout, records, counters),
         *(_include(f"runtime/{name}.cuh") for name in runtime),
         *(_include(f"kernels/{h}.cuh") for h in dict.fromkeys(HEADERS[t] for t in templates)),
@@ -261,7 +254,6 @@ def _constants(
     layout: Layout,
     shared: SharedMemory,
     target: Target,
-    codes: dict[Code, int],
     instructions: int,
     counters: bool,
     trace: bool,
@@ -457,7 +449,6 @@ def _struct(name: str, code: Code | Ending, who: str, endings: list[int] | None 
 
 
 def _dispatch(codes: dict[Code, int], joined: set[int]) -> str:
-    assert set(HEADERS) == set(TEMPLATES.values())
     lines = [
         "__device__ __forceinline__ void dispatch(Cta& c) {",
         "  switch (c.field(0)) {",

@@ -146,7 +146,7 @@ def late_fault(p: Program, r: Ring, sm: int) -> str | None:
                 read.clear()
         if not isinstance(k, Gemv):
             continue
-        touched = list(_touched(k, run, r))
+        touched = list(_touched(k, run))
         if k.res_in and p.buffers[k.res_in.buffer].space == "local":
             places = {e: row for name, _, e, row, w in touched if not w and name == k.res_in.buffer}
             for name, _, e, row, writes in touched:
@@ -172,7 +172,7 @@ def late_fault(p: Program, r: Ring, sm: int) -> str | None:
     return None
 
 
-def _touched(k: Gemv, run: Run, r: Ring) -> list[tuple[str, int, int, int, bool]]:
+def _touched(k: Gemv, run: Run) -> list[tuple[str, int, int, int, bool]]:
     """Buffer, use, element, row (-1 for a candidate) and whether it is written."""
     out: list[tuple[str, int, int, int, bool]] = []
     for row in range(run.lo * k.tile, min(run.hi * k.tile, k.n)):

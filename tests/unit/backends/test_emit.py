@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from amk.backends.cuda.codes import CODES
 from amk.backends.cuda.emit import emit, emit_cuda, rows_ahead
 from amk.backends.cuda.layout import plan
 from amk.backends.cuda.nvcc import Usage, find_nvcc, read_usage, run_nvcc
 from amk.backends.cuda.target import TARGETS, target_of
 from amk.errors import AmkError
 from amk.ir.capacity import MAX_SMS, SHARED_BYTES
-from amk.ir.kernels import Attention
+from amk.ir.kernels import KERNELS, Attention
 from amk.ir.program import Program, Ring, Run
 from tests.unit.batteries import BATTERIES, battery
 from tests.unit.programs import Tiny, fused, unfused
@@ -79,6 +80,10 @@ def flagged_logits(vocab: int) -> Program:
 needs_nvcc = pytest.mark.skipif(
     not (shutil.which("nvcc") or os.environ.get("NVCC")), reason="nvcc is not installed"
 )
+
+
+def test_every_kernel_has_a_template() -> None:
+    assert set(CODES) == set(KERNELS.values())
 
 
 def test_the_largest_target_is_the_one_that_programs_are_checked_for() -> None:
