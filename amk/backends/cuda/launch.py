@@ -314,6 +314,8 @@ class Session:
     def _reset(self) -> None:
         driver, layout = self.driver, self.layout
         self.turn = 0
+        # whether a launch has begun of whose steps nobody knows: the next must not count on from it
+        self.unknown = False
         for region in layout.words.regions.values():
             driver.memset_d8(int(self.words) + region.at, 0, region.size)
         driver.memset_d32(self.counters, 0, max(1, self.program.counters))
@@ -334,11 +336,14 @@ class Session:
         """
         check_run(prompt, steps, start, eos, self.rows)
         with self._current():
-            if self.turn + steps >= self.lasting:
+            if self.unknown or self.turn + steps >= self.lasting:
                 self._reset()
-            return self._run(
+            self.unknown = True
+            result = self._run(
                 list(prompt[:steps]), steps, start, [*eos, *[-1] * (MOST_EOS - len(eos))]
             )
+            self.unknown = False
+            return result
 
     def _run(self, prompt: list[int], steps: int, start: int, eos: list[int]) -> Result:
         driver, cuda = self.driver, self.cuda

@@ -205,9 +205,28 @@ def test_drawn_tokens_equal_the_interpreters() -> None:
         assert session.generate(IDS[:5], 20) == cpu.generate(IDS[:5], 20)
 
 
-def all_alike(t: Tiny, launches: int, steps: int) -> None:
-    """Launches choose the same tokens, by logits of the same bits."""
+def test_a_launch_that_nobody_awaited_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt behind it: nobody knows how many steps it made, and its words must not be taken
+    for those of the next launch."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    t = Tiny(sync="flagged")
     with proved(fused(t), weights(t)) as session:
+        want = session.run(IDS, 20).tokens.tolist()
+        session.reset()
+        with monkeypatch.context() as m:
+            m.setattr(session, "_check_report", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                session.run(IDS[::-1], 20)
+        for _ in range(2):
+            assert session.run(IDS, 20).tokens.tolist() == want
+
+
+def all_alike(program: Program, get: Callable[[str], F32], launches: int, steps: int) -> None:
+    """Launches choose the same tokens, by logits of the same bits."""
+    with proved(program, get) as session:
         first = session.run(IDS, steps).tokens.tolist()
         logits = session.read("logits").tobytes()
         for _ in range(launches):
