@@ -177,6 +177,17 @@ class Roles:
         spaces = {self.p.buffers[ref.buffer].space for ref in places(k)}
         return bool(spaces & {"local", "plain"}) or (isinstance(k, Gemv) and k.cand is not None)
 
+    @cached_property
+    def leaves_plain(self) -> bool:
+        """Whether finishers write plain memory that any kernel touches besides."""
+        written: set[str] = set()
+        touched: set[str] = set()
+        for name, k in self.p.kernels.items():
+            mine = (k.out, k.res_out, k.cand) if isinstance(k, Gemv) and name in self.splits else ()
+            written |= {ref.buffer for ref in mine if ref}
+            touched |= {ref.buffer for ref in places(k) if ref not in mine}
+        return any(self.p.buffers[name].space == "plain" for name in written & touched)
+
 
 def places(k: Kernel) -> list[Ref]:
     """The places that a kernel names."""

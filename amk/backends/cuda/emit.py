@@ -291,6 +291,7 @@ def _constants(
         values["SYNC"] = FIELDS + 3
     if trace:
         values["TRACED"] = instructions
+    released = counters or layout.roles.leaves_plain
     lines = [
         f"#define AMK_BULK_COPY {int(target.bulk_copy)}",
         f"#define AMK_TRY_WAIT {int(target.try_wait)}",
@@ -301,6 +302,8 @@ def _constants(
         "/// Whether tokens are chosen, and whether the head is left out where they are given.",
         f"constexpr bool TOKENS = {boolean(chooses(layout.program))};",
         f"[[maybe_unused]] constexpr bool SKIPS = {boolean(skips(layout))};",
+        "/// Whether the progress of finishers stands for plain memory too.",
+        f"[[maybe_unused]] constexpr bool RELEASED = {boolean(released)};",
         *(f"[[maybe_unused]] constexpr int {name} = {value};" for name, value in values.items()),
         f"using Streamed = {'__nv_bfloat16' if layout.streamed == 'bf16' else 'float'};",
     ]

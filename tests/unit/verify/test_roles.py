@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from amk.ir.kernels import Embed, Ref
 from amk.ir.program import Program
 from amk.ir.roles import TICKET_BITS, Roles
 from amk.verify import forget, verify_program
@@ -116,6 +117,19 @@ def test_programs_have_all_forms() -> None:
     assert any(r.matrix(name) for r in roles for name in r.p.kernels)
     assert any(r.splits for r in roles) and any(r.entries for r in roles)
     assert any(r.joins(name) for r in roles for name in r.p.kernels)
+
+
+def test_progress_stands_for_plain_memory_where_somebody_touches_it() -> None:
+    p = fused(Tiny())
+    assert p.ring
+    assert p.buffers["logits"].space == "plain"
+    assert not Roles(p, p.ring).leaves_plain  # the host alone reads it
+    embed = p.kernels["embed"]
+    assert isinstance(embed, Embed)
+    q = replace(p, kernels={**p.kernels, "embed": replace(embed, res=Ref("logits"))})
+    assert Roles(q, p.ring).leaves_plain
+    q = fused(Tiny(sync="counters"))
+    assert not Roles(q, p.ring).leaves_plain  # no gemv is split
 
 
 def longest_queue(p: Program, n: int) -> Program:

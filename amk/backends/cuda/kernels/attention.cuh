@@ -465,8 +465,8 @@ struct Attention {
           const u32 buffer = c.chunk % KV_BUFFERS, lap = c.chunk / KV_BUFFERS;
           // at once in the launch's first lap: no phase is over yet
           barrier_wait(c, kv_empty(buffer), lap ^ 1, ON_ROOM, buffer);
-          if (++c.chunk == 2 * KV_BUFFERS) c.chunk = 0;
           if (block_gave_up()) return;  // nobody waits for the rows
+          if (++c.chunk == 2 * KV_BUFFERS) c.chunk = 0;
           copy_rows(buffer, rows + (u64)row(at, s) * ROW_BYTES, (end - at) * ROW_BYTES, c.lane);
         }
       }
@@ -515,6 +515,7 @@ struct Attention {
     if constexpr (TEAMS > 1) {
       const int e = c.thread() % PAIRS, team = c.thread() / PAIRS;
       float* mine = box + (team - 1) * 4 * PAIRS + e;
+      use_ahead(c, o, tops, totals);
       if (team > 0 && team < TEAMS) mine[0] = tops[0], mine[PAIRS] = totals[0], mine[2 * PAIRS] = o[0].x, mine[3 * PAIRS] = o[0].y;
       meet();
 #pragma unroll
@@ -523,7 +524,20 @@ struct Attention {
         if (team == 0) join(o[0], tops[0], totals[0], make_float2(other[2 * PAIRS], other[3 * PAIRS]), other[0], other[PAIRS]);
       }
     } else {
+      use_ahead(c, o, tops, totals);
       meet();
+    }
+  }
+
+  /// Partial results in plain memory are read for good.
+  static __device__ __forceinline__ void use_ahead(const Cta& c, const float2 (&o)[PER], const float (&tops)[PER],
+                                                   const float (&totals)[PER]) {
+    if constexpr (Part::SPACE == PLAIN) {
+      u32 read = 0;
+#pragma unroll
+      for (int i = 0; i < PER; i++)
+        read |= __float_as_uint(o[i].x) | __float_as_uint(o[i].y) | __float_as_uint(tops[i]) | __float_as_uint(totals[i]);
+      use(c, read);
     }
   }
 

@@ -389,7 +389,7 @@ struct Gemv {
     if constexpr (P::PRIVATE && P::LEAVES_CANDIDATES) {
       P::ending(g.end, [&](auto e) { candidates<decltype(e), true>(c, g); });
     }
-    progress_put<AMK_COUNTERS>(c, me, c.block);  // a signal may follow, which passes on what was written
+    progress_put<RELEASED>(c, me, c.block);
   }
 
   /// The warp's next slot, into registers where it fits them; then the loader may have its place.

@@ -98,6 +98,12 @@ struct Norm {
           if (at < P::SIZE && e >= row0 && e < row1) stage[e - row0] = v[i][j] * scale;
         }
     }
+    if constexpr (P::RES_IN) {
+      u32 read = 0;
+#pragma unroll
+      for (int i = 0; i < OUTS; i++) read |= __float_as_uint(rest[i][0]) | __float_as_uint(rest[i][1]);
+      if constexpr (P::In::SPACE == PLAIN) use(c, read);
+    }
     meet();
 #pragma unroll
     for (int i = 0; i < OUTS; i++) {

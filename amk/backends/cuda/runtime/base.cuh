@@ -36,7 +36,7 @@ struct Args {
   u32 turn;
   u32 patience;  ///< polls that one wait may take
   int eos[4];  ///< tokens that end a launch; -1 is none
-  u32 none;    ///< 0, which no compiler knows (warp_arrive)
+  u32 none;    ///< 0, which no compiler knows (warp_arrive, use)
 };
 
 extern __shared__ __align__(1024) unsigned char smem[];

@@ -1,6 +1,7 @@
 // How the warps of an SM meet, and the words by which they tell each other how far they are.
 
-/// All consumer warps meet.
+/// All consumer warps meet. Loads that are under way are not waited for: who will let a bulk copy or another SM overwrite
+/// what was read must have used it before (`use`).
 __device__ __forceinline__ void meet() {
   AMK_CONSUMERS_LEAVE();
   asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");

@@ -98,7 +98,7 @@ __device__ __forceinline__ void finish_blocks(Cta& c, int count) {
     c.pos = c.a.start + t;
     c.turn = c.a.turn + t;
     meet_step();
-    if (flag(STEP) == 0) return;
+    if (flag(STEP) == 0) break;
     u32 next = load_record(0, c.lane);
 #pragma unroll 1
     for (int i = 0; i < count; i++) {
@@ -110,6 +110,7 @@ __device__ __forceinline__ void finish_blocks(Cta& c, int count) {
     }
     meet_step();
   }
+  kv_retire(c);
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 1) amk_kernel(const __grid_constant__ Args a) {

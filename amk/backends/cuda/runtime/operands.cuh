@@ -100,6 +100,12 @@ __device__ __forceinline__ void poll(const Cta& c, ulonglong2 (&w)[N], At at, Ep
   poll<WHOLE>(c, w, at, epoch, [] {});
 }
 
+/// Ahead of a barrier: plain memory from which `read` was loaded has been read for good. A barrier does not wait for loads
+/// that are under way, and who passes it may let another SM overwrite what they are to read.
+__device__ __forceinline__ void use(const Cta& c, u32 read) {
+  if (read & c.a.none) set_flag(GONE, 1);  // never
+}
+
 /// The elements of a pair of words.
 template <class O>
 __device__ __forceinline__ void unpack(const ulonglong2& w, float (&out)[O::UNIT]) {

@@ -52,9 +52,10 @@ __device__ __forceinline__ void reach(Cta& c, u32 block) {
 /// written: until every row block so far is finished. (`Roles.joins` says which instructions.)
 __device__ __forceinline__ void finished(Cta& c) {
   reach(c, c.block);
-#if AMK_COUNTERS
-  asm volatile("fence.acq_rel.cta;" ::: "memory");  // of plain buffers too, which a signal may pass on
-#endif
+  if constexpr (RELEASED)
+    asm volatile("fence.acq_rel.cta;" ::: "memory");
+  else
+    asm volatile("" ::: "memory");  // progress is read, and only then what it stands for
 }
 
 /// By consumers: until the entries of `block` are free.

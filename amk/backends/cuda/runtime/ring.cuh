@@ -222,6 +222,15 @@ __device__ __forceinline__ void kv_init() {
   }
 }
 
+/// Finisher: no copy may land after the block has left. Who gave up has not awaited it.
+__device__ __forceinline__ void kv_retire(const Cta& c) {
+#pragma unroll 1
+  for (u32 i = 0; i < KV_BUFFERS; i++) {
+    const u32 lap = c.chunk / KV_BUFFERS ^ (i >= c.chunk % KV_BUFFERS);  // that of the buffer's last copy, if there was one
+    for (u32 polls = 0; polls < LANDING && !barrier_peek(kv_full(i), lap & 1);) polls++;
+  }
+}
+
 /// Copies contiguous rows to a buffer that is free; by one whole warp.
 __device__ __forceinline__ void copy_rows(int buffer, const unsigned char* from, int bytes, int lane) {
   const u32 to = shared(smem + KV_STAGE) + buffer * KV_BYTES;
