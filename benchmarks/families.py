@@ -40,8 +40,7 @@ from typing import Any
 import numpy as np
 from record import commit, gpu
 
-from amk.backends.cuda.decoder import logits_buffer
-from amk.backends.cuda.launch import Session
+from amk.backends.cuda.launch import Session, logits_buffer
 from amk.dialects import vm
 from amk.dialects.model import TopkOp
 from amk.errors import AmkError

@@ -9,6 +9,7 @@ one look at its epochs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -190,7 +191,7 @@ class GreedyEngine:
         self.outputs = Outputs(program)
         self.memory = GreedyMemory(program, self.storage)
         self.counters = [0] * program.counters
-        self.total = arrivals(program)
+        self.total = program.arrivals()
         self.step = 0
         self.alone = {
             name
@@ -303,17 +304,7 @@ class GreedyEngine:
         return describe_words(need, want, cells)
 
 
-def arrivals(program: Program) -> list[int]:
-    """How far each counter gets in one step."""
-    total = [0] * program.counters
-    for queue in program.queues:
-        for run in queue:
-            for signal in run.signals:
-                total[signal.counter] += signal.amount
-    return total
-
-
-def target(wait: Wait, step: int, total: list[int]) -> int:
+def target(wait: Wait, step: int, total: Counter[int]) -> int:
     """The value that a counter must have for `wait` in step `step`; `total` is its arrivals."""
     return wait.threshold + (total[wait.counter] * step if wait.scaled else 0)
 

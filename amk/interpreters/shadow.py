@@ -19,7 +19,6 @@ from amk.interpreters.faults import Blocked, Deadlock, Fault, FaultError
 from amk.interpreters.greedy import (
     Need,
     Words,
-    arrivals,
     describe_counter,
     describe_words,
     epoch,
@@ -93,7 +92,7 @@ class ShadowEngine:
         self.outputs = Outputs(program)
         self.clocks = Clocks(program)
         self.counters = [0] * program.counters
-        self.total = arrivals(program)
+        self.total = program.arrivals()
         self.rng = random.Random(seed) if seed is not None else None
         self.favor, self.delay = favor, delay
         self.fixed = favor is not None or delay is not None

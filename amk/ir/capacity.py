@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from amk.ir.kernels import Gemv
 from amk.ir.program import DTYPES, SLOT_ROWS, Declarations, Program, Ring
 
@@ -26,9 +24,6 @@ def ring_bytes(p: Declarations, ring: Ring | None) -> int:
 
 def capacities(p: Program) -> dict[str, int]:
     """Bytes of the ring, and steps until the first counter or epoch exceeds 32 bits."""
-    arrivals = Counter[int]()
-    for s in (s for queue in p.queues for run in queue for s in run.signals):
-        arrivals[s.counter] += s.amount
     per_step = [b.uses for b in p.buffers.values()]
-    steps = (1 << 32) // max([1, *per_step, *arrivals.values()])
+    steps = (1 << 32) // max([1, *per_step, *p.arrivals().values()])
     return {"ring_bytes": ring_bytes(p, p.ring), "steps": steps}

@@ -11,6 +11,7 @@ expects.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -218,6 +219,13 @@ class Program(Declarations):
 
     def accesses(self, run: Run) -> Iterator[AnyAccess]:
         return self.kernels[run.kernel].accesses(run.lo, run.hi)
+
+    def arrivals(self) -> Counter[int]:
+        """How far each counter gets in one step."""
+        total = Counter[int]()
+        for s in (s for queue in self.queues for run in queue for s in run.signals):
+            total[s.counter] += s.amount
+        return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,8 @@ import numpy as np
 import torch
 
 from amk.backends.cuda.baselines import Reference, System, Tensors, Timed, make_baseline
-from amk.backends.cuda.decoder import logits_buffer
 from amk.backends.cuda.fidelity import LIMITS, Fidelity
-from amk.backends.cuda.launch import Approve, Session
+from amk.backends.cuda.launch import Approve, Session, logits_buffer
 from amk.backends.cuda.predict import F64, Costs, predict, streamed_bytes, token_us
 from amk.backends.cuda.streamed import StreamedReference, room
 from amk.errors import AmkError

@@ -8,11 +8,10 @@ from threading import Event, Thread
 from time import sleep
 from typing import Any
 
-from amk.backends.cuda.launch import MOST_EOS, Approve, Session
+from amk.backends.cuda.launch import MOST_EOS, Approve, Session, logits_buffer
 from amk.backends.cuda.pack import Weights
 from amk.errors import AmkError
 from amk.interpreters.decoder import Decoder
-from amk.ir.kernels import Gemv
 from amk.ir.packs import F32
 from amk.ir.program import Program
 from amk.ir.sampling import Sampling
@@ -88,14 +87,6 @@ class CudaDecoder(Decoder):
 
 def _ignore(token: int) -> None:
     """What hears of tokens when nobody wants to."""
-
-
-def logits_buffer(program: Program) -> str | None:
-    """Name of the buffer that holds the logits of the last step, if the program has one."""
-    for kernel in program.kernels.values():
-        if isinstance(kernel, Gemv) and kernel.epilogue == "logits":
-            return kernel.out.buffer
-    return "logits" if "logits" in program.buffers else None
 
 
 def until(tokens: list[int], stop: Sequence[int]) -> list[int]:

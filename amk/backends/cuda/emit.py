@@ -320,11 +320,7 @@ def _tables(layout: Layout, records: list[list[int]], counters: bool) -> str:
     program = layout.program
     number = {name: i for i, name in enumerate(program.kernels)}
     events: list[list[int]] = [[0, 0, 0]]
-    arrivals: dict[int, int] = {}
-    for queue in program.queues:
-        for run in queue:
-            for s in run.signals:
-                arrivals[s.counter] = arrivals.get(s.counter, 0) + s.amount
+    arrivals = program.arrivals()
     rows: list[list[int]] = []
     streams: list[list[int]] = []
     ahead: list[list[int]] = []
@@ -344,7 +340,7 @@ def _tables(layout: Layout, records: list[list[int]], counters: bool) -> str:
                 at = len(events)
                 events.append([len(run.waits), len(run.signals), 0])
                 events += [
-                    [w.counter, w.threshold, arrivals.get(w.counter, 0) if w.scaled else 0]
+                    [w.counter, w.threshold, arrivals[w.counter] if w.scaled else 0]
                     for w in run.waits
                 ]
                 events += [[s.counter, s.amount, 0] for s in run.signals]

@@ -169,6 +169,14 @@ def awaited(layout: Layout, kind: int, where: int, want: int) -> str:
     )[kind]
 
 
+def logits_buffer(program: Program) -> str | None:
+    """Name of the buffer that holds the logits of the last step, if the program has one."""
+    for kernel in program.kernels.values():
+        if isinstance(kernel, Gemv) and kernel.epilogue == "logits":
+            return kernel.out.buffer
+    return "logits" if "logits" in program.buffers else None
+
+
 class Session:
     """A program with its weights on a GPU.
 
@@ -427,15 +435,9 @@ class Session:
 
     def logits(self, ids: Sequence[int]) -> F32:
         """Logits after each of `ids`, fed one by one: len(ids) x vocabulary, fp32."""
-        head = next(
-            (
-                k
-                for k in self.program.kernels.values()
-                if isinstance(k, Gemv) and k.epilogue == "logits"
-            ),
-            None,
-        )
-        name = head.out.buffer if head else "logits"
+        name = logits_buffer(self.program)
+        if name is None:
+            raise AmkError(f"program '{self.program.name}' has no logits")
         rows: list[F32] = []
         for position, token in enumerate(ids):
             self.run([token], 1, start=position)

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amk.errors import AmkError
+from amk.ir.capacity import ring_bytes
 from amk.ir.kernels import Access, CacheAccess, Gemv
-from amk.ir.program import DTYPES, SLOT_ROWS, Program, Run
+from amk.ir.program import DTYPES, Program, Run
 from amk.ir.schedule import tile_bytes
 
 F64 = NDArray[np.float64]
@@ -86,10 +87,10 @@ class _Run:
     def __init__(self, program: Program, pos: int, steps: int, costs: Costs) -> None:
         self.program, self.pos, self.steps, self.costs = program, pos, steps, costs
         self.share = costs.rate / len(program.queues)
-        self.ahead = ring_bytes(program) / self.share
+        self.ahead = ring_bytes(program, program.ring) / self.share
         """How long the loader streams until the ring is full."""
         self.arrivals = [list[float]() for _ in range(program.counters)]
-        self.total = arrivals(program)
+        self.total = program.arrivals()
         self.written: dict[tuple[str, int], F64] = {}
         """When each element of a value was written, by step: [steps, length]."""
         for kernel in program.kernels.values():
@@ -155,23 +156,3 @@ class _Run:
                 self.written[a.buffer, a.use][step, a.lo : a.hi] = end
         for signal in run.signals:
             self.arrivals[signal.counter] += [end] * signal.amount
-
-
-def ring_bytes(program: Program) -> int:
-    """Bytes of weights that an SM's ring holds."""
-    ring = program.ring
-    if ring is None:
-        return 0
-    matrices = [program.weight(k.weight) for k in program.kernels.values() if isinstance(k, Gemv)]
-    widest = max((DTYPES[w.dtype] for w in matrices if w), default=0)
-    return ring.slots * SLOT_ROWS * ring.columns * widest
-
-
-def arrivals(program: Program) -> list[int]:
-    """How far each counter gets in one step."""
-    total = [0] * program.counters
-    for queue in program.queues:
-        for run in queue:
-            for signal in run.signals:
-                total[signal.counter] += signal.amount
-    return total

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from amk.errors import AmkError
 from amk.frontends.hf.checkpoint import TensorInfo
 from amk.frontends.hf.config import parse_config
 from amk.frontends.hf.decoder import tensor_shapes
@@ -20,6 +19,7 @@ from amk.frontends.hf.presets import preset
 from amk.frontends.hf.random_weights import RandomWeights
 from amk.frontends.hf.reference import reference_logits
 from amk.frontends.hf.source import Model, open_model
+from tests.unit.refusal import refusal
 
 F32 = NDArray[np.float32]
 Write = Callable[..., Path]
@@ -99,14 +99,6 @@ def qwen(arch: str) -> dict[str, object]:
         del raw["attention_bias"]
     del raw["mlp_bias"]
     return raw
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(AmkError) as caught:
-        act()
-    text = str(caught.value)
-    assert "\n" not in text and not text.endswith(".")
-    return text
 
 
 def test_names() -> None:

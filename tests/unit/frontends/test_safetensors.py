@@ -18,18 +18,10 @@ from amk.errors import AmkError
 from amk.frontends.hf.safetensors_file import SafetensorsFile
 from amk.frontends.hf.source import Model, open_model
 from amk.ir.packs import round_bf16
+from tests.unit.refusal import refusal
 
 SaveModel = Callable[..., Path]
 Q = "model.layers.1.self_attn.q_proj.weight"
-
-
-def refusal(act: Callable[[], object]) -> str:
-    """The message of the AmkError that `act` raises: one line, no full stop."""
-    with pytest.raises(AmkError) as caught:
-        act()
-    text = str(caught.value)
-    assert "\n" not in text and not text.endswith(".") and not text.startswith("error")
-    return text
 
 
 def assert_equal(model: Model, state: dict[str, Any]) -> None:

@@ -14,19 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from amk.errors import AmkError
 from amk.frontends.hf import fetch
 from amk.frontends.hf.checkpoint import TensorInfo
 from amk.frontends.hf.source import open_model
 from amk.ir.packs import round_bf16
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(AmkError) as caught:
-        act()
-    text = str(caught.value)
-    assert "\n" not in text and not text.endswith(".")
-    return text
+from tests.unit.refusal import refusal
 
 
 def test_names_that_are_nothing(tmp_path: Path) -> None:
