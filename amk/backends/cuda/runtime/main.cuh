@@ -110,7 +110,7 @@ __device__ __forceinline__ void finish_blocks(Cta& c, int count) {
     }
     meet_step();
   }
-  kv_retire(c);
+  if (c.warp == WARPS + FINISHERS) kv_retire(c);  // the one that copies rows
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 1) amk_kernel(const __grid_constant__ Args a) {

@@ -222,7 +222,7 @@ __device__ __forceinline__ void kv_init() {
   }
 }
 
-/// Finisher: no copy may land after the block has left. Who gave up has not awaited it.
+/// The finisher that copies rows: no copy may land after the block has left. Who gave up has not awaited it.
 __device__ __forceinline__ void kv_retire(const Cta& c) {
 #pragma unroll 1
   for (u32 i = 0; i < KV_BUFFERS; i++) {
