@@ -106,6 +106,14 @@ def build_passes(pipeline: str) -> tuple[ModulePass, ...]:
         raise PipelineError(one_line(error)) from error
 
 
+def run_passes(pipeline: str, module: ModuleOp) -> ModuleOp:
+    """Applies the passes of `pipeline` to a module, which it returns."""
+    ctx = make_context()
+    for p in build_passes(pipeline):
+        p.apply(ctx, module)
+    return module
+
+
 def expand_names(pipeline: str) -> tuple[str, ...]:
     """The names of the passes that `pipeline` stands for."""
     return tuple(spec.name for spec in _expand(_specs(pipeline)))

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xdsl.dialects.builtin import ModuleOp
 
 from amk.frontends.hf.build import build_model
 from amk.frontends.hf.config import parse_config
@@ -24,7 +23,7 @@ from amk.interpreters.load import load_interpreter
 from amk.ir.kernels import ceil_div
 from amk.ir.packs import F32
 from amk.ir.program import SLOT_ROWS
-from amk.mlir import build_passes, make_context
+from tests.unit.stages import stages
 
 ROWS = 24
 """Rows of the KV caches, and the longest prompt."""
@@ -119,17 +118,6 @@ def opened(raw: dict[str, Any], seed: int) -> Model:
     return Model(f"random,{seed}", raw, RandomWeights(parse_config(raw), seed))
 
 
-def levels(model: Model, dtype: str, pipeline: list[str]) -> list[ModuleOp]:
-    """The module as built, and after each part of the pipeline."""
-    module, ctx = build_model(model.config, dtype, ROWS), make_context()
-    made = [module.clone()]
-    for part in pipeline:
-        for p in build_passes(part):
-            p.apply(ctx, module)
-        made.append(module.clone())
-    return made
-
-
 def close(found: F32, expected: F32, tolerance: float) -> None:
     """Errors at each position are small against the largest logit there."""
     assert found.shape == expected.shape
@@ -157,7 +145,7 @@ def test_levels_compute_what_hugging_face_computes(
     model = opened(raw, seed)
     ids = prompt_of(model.config.vocab, length, seed)
     expected = reference_logits(model, ids)
-    made = levels(model, "fp32", pipeline)
+    made = stages(build_model(model.config, "fp32", ROWS), pipeline)
     for module in made:
         close(load_interpreter(module, model.weight).logits(ids), expected, TOLERANCE)
     task, vm = made[-3], made[-1]
@@ -176,7 +164,7 @@ def test_levels_agree_in_bf16(
     # Two bf16 share a word, so an odd number of them is refused (E4).
     model = opened(raw | {"intermediate_size": raw["intermediate_size"] // 2 * 2}, seed)
     ids = prompt_of(model.config.vocab, length, seed)
-    plain, *lowered = levels(model, "bf16", pipeline)
+    plain, *lowered = stages(build_model(model.config, "bf16", ROWS), pipeline)
     expected = load_interpreter(plain, model.weight).logits(ids)
     task, sched, vm = (load_interpreter(m, model.weight) for m in lowered[-3:])
     found = task.logits(ids)

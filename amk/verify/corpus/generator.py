@@ -119,7 +119,7 @@ def lower(r: Recipe) -> Program:
     from amk.dialects.vm import program_of
     from amk.frontends.hf.build import build_model
     from amk.frontends.hf.decoder import DecoderConfig, Experts
-    from amk.mlir import build_passes, make_context
+    from amk.mlir import run_passes
 
     s = SHAPES[r.shape]
     config = DecoderConfig(
@@ -129,17 +129,13 @@ def lower(r: Recipe) -> Program:
         rope_scale=1.0, max_context=ROWS, tied=s.tied, qkv_bias=s.bias, o_bias=s.bias,
         mlp_bias=False, experts=Experts(s.experts, 2, s.inter, True) if s.experts else None,
     )  # fmt: skip
-    module, ctx = build_model(config, r.dtype, ROWS), make_context()
     pipeline = [
         *(["fuse"] if r.fused else []),
         f"to-task{{sync={r.sync} num-sms={r.sms} {TILINGS[r.tiling]}}}",
         f"to-sched{{num-sms={r.sms} ring-kb=8 copy-kb=1 window-kb=2 consumers=2}}",
         "to-vm",
     ]
-    for part in pipeline:
-        for p in build_passes(part):
-            p.apply(ctx, module)
-    return program_of(module)
+    return program_of(run_passes(",".join(pipeline), build_model(config, r.dtype, ROWS)))
 
 
 def random_recipe(rng: Random) -> Recipe:

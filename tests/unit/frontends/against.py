@@ -22,7 +22,7 @@ from amk.frontends.hf.source import Model, open_model
 from amk.interpreters.load import load_interpreter
 from amk.interpreters.model import ModelInterpreter
 from amk.ir.packs import F32
-from amk.mlir import build_passes, make_context
+from amk.mlir import run_passes
 from amk.tools.models import random_module
 
 TINY: dict[str, Any] = {
@@ -50,10 +50,7 @@ def save_random(folder: Path, model_type: str, **changes: object) -> Any:
 
 
 def lowered(module: ModuleOp) -> ModuleOp:
-    ctx = make_context()
-    for p in build_passes(PIPELINE):
-        p.apply(ctx, module)
-    return module
+    return run_passes(PIPELINE, module)
 
 
 def prompt(model: Model) -> list[int]:

@@ -20,7 +20,7 @@ from amk.frontends.hf.reference import reference_greedy, reference_logits
 from amk.frontends.hf.source import Model, open_model
 from amk.interpreters.load import load_interpreter
 from amk.ir.packs import F32
-from amk.mlir import build_passes, make_context
+from amk.mlir import run_passes
 from tests.unit.frontends.against import experts_used
 from tests.unit.frontends.conftest import hf_model
 
@@ -53,9 +53,7 @@ def test_every_level_computes_what_hugging_face_does(case: str, tmp_path: Path) 
     opened = open_model(str(saved(tmp_path, case)))
     module = build_model(opened.config, "fp32", 64)
     reference = load_interpreter(module.clone(), opened.weight)
-    for part in ("fuse", "to-task{num-sms=5}", f"to-sched{{num-sms=5 {RING}}}", "to-vm"):
-        for p in build_passes(part):
-            p.apply(make_context(), module)
+    run_passes(f"fuse,to-task{{num-sms=5}},to-sched{{num-sms=5 {RING}}},to-vm", module)
     machine = load_interpreter(module, opened.weight)
     expected = reference_logits(opened, TOKENS)
     greedy = reference_greedy(opened, TOKENS[:5], 12)
@@ -70,8 +68,7 @@ def test_every_level_computes_what_hugging_face_does(case: str, tmp_path: Path) 
 def test_unfused_levels_too(tmp_path: Path) -> None:
     opened = open_model(str(saved(tmp_path, "mixtral")))
     module = build_model(opened.config, "fp32", 64)
-    for p in build_passes(f"lower-unfused{{num-sms=5 sync=counters {RING}}}"):
-        p.apply(make_context(), module)
+    run_passes(f"lower-unfused{{num-sms=5 sync=counters {RING}}}", module)
     machine = load_interpreter(module, opened.weight, seed=1)
     close(machine.logits(TOKENS[:6]), reference_logits(opened, TOKENS[:6]))
 

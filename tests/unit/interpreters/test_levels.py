@@ -14,7 +14,8 @@ from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
 from amk.frontends.hf.source import open_model
 from amk.interpreters.load import load_interpreter
-from amk.mlir import build_passes, make_context, parse_module
+from amk.mlir import make_context, parse_module, run_passes
+from tests.unit.stages import stages
 
 INPUTS = Path(__file__).parents[2] / "filecheck" / "Inputs"
 WRITTEN = ("families", "moe")
@@ -22,15 +23,8 @@ IDS = [3, 7, 1, 30, 22, 5]
 MODEL = open_model("random:tiny")
 
 
-def stages(pipeline: list[str], dtype: str = "fp32") -> list[ModuleOp]:
-    """The module as built, and after each of `pipeline`."""
-    module, ctx = build_model(MODEL.config, dtype, 32), make_context()
-    made = [module.clone()]
-    for part in pipeline:
-        for p in build_passes(part):
-            p.apply(ctx, module)
-        made.append(module.clone())
-    return made
+def built(dtype: str = "fp32") -> ModuleOp:
+    return build_model(MODEL.config, dtype, 32)
 
 
 def parsed(name: str) -> ModuleOp:
@@ -39,17 +33,10 @@ def parsed(name: str) -> ModuleOp:
     return parse_module(make_context(), path.read_text(), path.name)
 
 
-def lowered(module: ModuleOp, pipeline: str) -> ModuleOp:
-    module, ctx = module.clone(), make_context()
-    for p in build_passes(pipeline):
-        p.apply(ctx, module)
-    return module
-
-
 def test_every_operator_of_the_model_dialect_runs_here() -> None:
     """What the two pipelines below start from holds every operator there is."""
-    modules = [*stages(["fuse"]), *(parsed(name) for name in WRITTEN)]
-    modules += [lowered(parsed("moe"), "fuse")]
+    modules = [*stages(built(), ["fuse"]), *(parsed(name) for name in WRITTEN)]
+    modules += [run_passes("fuse", parsed("moe"))]
     used = {type(op) for module in modules for op in module.walk()}
     operators = {op for op in MODEL_DIALECT.operations if issubclass(op, ModelOp)}
     assert operators <= used
@@ -59,7 +46,7 @@ def test_every_operator_of_the_model_dialect_runs_here() -> None:
 @pytest.mark.parametrize("sync", ["flags", "counters"])
 def test_levels_agree(fuse: bool, sync: str) -> None:
     pipeline = [f"to-task{{sync={sync}}}", "to-sched{num-sms=5}", "to-vm"]
-    model, *lowered = stages((["fuse"] if fuse else []) + pipeline)
+    model, *lowered = stages(built(), (["fuse"] if fuse else []) + pipeline)
     reference = load_interpreter(model, MODEL.weight)
     expected, tokens = reference.logits(IDS), reference.generate(IDS, 5)
     others = [load_interpreter(module, MODEL.weight) for module in lowered]
@@ -80,14 +67,14 @@ def test_levels_of_other_families_agree(name: str, fuse: bool, sync: str) -> Non
     first = ["fuse"] if fuse else []
     task = f"to-task{{sync={sync} splits=2 chunk=2}}"
     for end in (first, [*first, task], [*first, task, "to-sched{num-sms=4}", "to-vm"]):
-        other = load_interpreter(lowered(module, ",".join(end)) if end else module)
+        other = load_interpreter(run_passes(",".join(end), module.clone()) if end else module)
         np.testing.assert_allclose(other.logits(IDS), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bf16_levels_are_close() -> None:
     logits = [
         load_interpreter(module, MODEL.weight).logits(IDS)
-        for module in stages(["fuse", "to-task", "to-sched{num-sms=5}", "to-vm"], "bf16")
+        for module in stages(built("bf16"), ["fuse", "to-task", "to-sched{num-sms=5}", "to-vm"])
     ]
     for other in logits[1:]:
         np.testing.assert_allclose(other, logits[0], atol=0.05)
@@ -95,7 +82,7 @@ def test_bf16_levels_are_close() -> None:
 
 
 def test_random_weights_are_a_function_of_name_and_seed() -> None:
-    module = stages([])[0]
+    module = built()
     first = load_interpreter(module).logits(IDS)
     np.testing.assert_array_equal(load_interpreter(module).logits(IDS), first)
     assert (load_interpreter(module, weight_seed=1).logits(IDS) != first).any()

@@ -21,7 +21,7 @@ from amk.interpreters.vm import VmInterpreter
 from amk.ir.kernels import Kernel, MoeDown, MoeGateUp, Ref, Topk, Weight
 from amk.ir.packs import F32
 from amk.ir.program import Buffer, Program, Tensor
-from amk.mlir import build_passes, make_context, parse_module
+from amk.mlir import make_context, parse_module, run_passes
 from amk.verify import verify_program
 
 EXPERTS, CHOICES, WIDTH, HIDDEN = 3, 2, 5, 4
@@ -195,12 +195,8 @@ def routing_weights(tensors: dict[str, Tensor], pairs: list[tuple[int, ...]]) ->
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_lowered_programs_are_right_in_every_routing(pipeline: str) -> None:
-    ctx = make_context()
-    module = parse_module(ctx, MIXTURE.read_text(), "moe")
-    made = module.clone()
-    for p in build_passes(pipeline):
-        p.apply(ctx, made)
-    vm = program_of(made)
+    module = parse_module(make_context(), MIXTURE.read_text(), "moe")
+    vm = program_of(run_passes(pipeline, module.clone()))
     assert not verify_program(vm)
     pairs = list(permutations(range(4), 2))
     get = routing_weights(vm.tensors, pairs)

@@ -10,7 +10,7 @@ from amk.frontends.hf.config import parse_config
 from amk.frontends.hf.decoder import DecoderConfig
 from amk.frontends.hf.presets import preset
 from amk.ir.program import SchedProgram, TaskProgram
-from amk.mlir import build_passes, make_context
+from amk.mlir import run_passes
 from amk.passes.rewrite import programs
 
 
@@ -20,14 +20,10 @@ def config_of(name: str, **changes: object) -> DecoderConfig:
 
 def task_program(config: DecoderConfig, pipeline: str, dtype: str = "bf16") -> TaskProgram:
     """The plain task program after `pipeline`, with caches of 64 rows."""
-    module = build_model(config, dtype, 64)
-    for p in build_passes(pipeline):
-        p.apply(make_context(), module)
+    module = run_passes(pipeline, build_model(config, dtype, 64))
     return task.program_of(programs(module, task.ProgramOp)[0])
 
 
 def sched_program(config: DecoderConfig, pipeline: str) -> SchedProgram:
-    module = build_model(config, "bf16", 64)
-    for p in build_passes(pipeline):
-        p.apply(make_context(), module)
+    module = run_passes(pipeline, build_model(config, "bf16", 64))
     return sched.program_of(programs(module, sched.ProgramOp)[0])

@@ -17,7 +17,7 @@ from amk.frontends.hf.build import build_model
 from amk.frontends.hf.decoder import DecoderConfig
 from amk.frontends.hf.source import open_model
 from amk.interpreters.load import load_interpreter
-from amk.mlir import build_passes, make_context
+from amk.mlir import run_passes
 from amk.passes.fusing import pack_name
 
 FUSIONS = (
@@ -42,9 +42,7 @@ def fused(config: DecoderConfig, passes: tuple[str, ...], dtype: str = "fp32") -
     """The model after `passes`, verified behind each."""
     module = build_model(config, dtype, 16)
     for name in passes:
-        for p in build_passes(name):
-            p.apply(make_context(), module)
-        module.verify()
+        run_passes(name, module).verify()
     return module
 
 
@@ -122,8 +120,7 @@ def test_a_taken_name_is_not_taken_again() -> None:
     program = next(op for op in module.walk() if isinstance(op, model.ProgramOp))
     first = next(op for op in program.walk() if isinstance(op, model.WeightOp))
     program.body.block.insert_op_before(model.WeightOp("layers.0.qkv", first.type), first)
-    build_passes("fuse-qkv")[0].apply(make_context(), module)
-    module.verify()
+    run_passes("fuse-qkv", module).verify()
     names = [op.symbol() for op in module.walk() if isinstance(op, model.PackOp)]
     assert names[0] == "layers.0.qkv.2"
 
@@ -131,7 +128,6 @@ def test_a_taken_name_is_not_taken_again() -> None:
 def test_fusing_a_large_model_takes_less_than_half_a_second() -> None:
     module = build_model(open_model("random:llama-3-8b").config, "bf16", 8192)
     start = time.process_time()
-    for p in build_passes(",".join(FUSIONS)):
-        p.apply(make_context(), module)
+    run_passes(",".join(FUSIONS), module)
     assert time.process_time() - start < 0.5
     assert counts(module)["qkv"] == 32

@@ -12,7 +12,7 @@ from amk.frontends.hf.config import parse_config
 from amk.frontends.hf.presets import preset
 from amk.ir.kernels import Gemv, Ref, Weight, ceil_div
 from amk.ir.program import Buffer, Ring
-from amk.mlir import build_passes, make_context, print_module
+from amk.mlir import print_module, run_passes
 from amk.passes.place_buffers import homes, role
 from amk.passes.plan_stream import best_columns
 from amk.passes.rewrite import REPORTED, programs, report
@@ -22,10 +22,7 @@ from amk.verify.sched import verify_sched
 
 def lowered(name: str, layers: int, pipeline: str) -> ModuleOp:
     raw = preset(name) | {"num_hidden_layers": layers}
-    module = build_model(parse_config(raw), "bf16", 64)
-    for p in build_passes(pipeline):
-        p.apply(make_context(), module)
-    return module
+    return run_passes(pipeline, build_model(parse_config(raw), "bf16", 64))
 
 
 def test_a_schedule_is_a_function_of_the_program() -> None:

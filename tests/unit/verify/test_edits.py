@@ -17,7 +17,7 @@ from amk.frontends.hf.build import build_model
 from amk.frontends.hf.source import open_model
 from amk.interpreters.shadow import find_fault
 from amk.ir.program import Program
-from amk.mlir import build_passes, make_context, parse_module, print_module
+from amk.mlir import make_context, parse_module, print_module, run_passes
 from amk.tools.verify import program_in, violations_of
 
 EDITS = 100
@@ -27,16 +27,9 @@ EDITS = 100
 @cache
 def text(sync: str) -> list[str]:
     """The lines of 30-vm.mlir."""
-    module, ctx = build_model(open_model("random:tiny").config, "fp32", 32), make_context()
-    for part in (
-        "fuse",
-        f"to-task{{sync={sync} splits=2 chunk=4}}",
-        "to-sched{num-sms=4}",
-        "to-vm",
-    ):
-        for p in build_passes(part):
-            p.apply(ctx, module)
-    return print_module(module).splitlines()
+    pipeline = f"fuse,to-task{{sync={sync} splits=2 chunk=4}},to-sched{{num-sms=4}},to-vm"
+    module = build_model(open_model("random:tiny").config, "fp32", 32)
+    return print_module(run_passes(pipeline, module)).splitlines()
 
 
 def edit(lines: list[str], rng: Random) -> tuple[list[str], str] | None:
