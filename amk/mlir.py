@@ -6,6 +6,7 @@ Nothing here imports torch, so that tools that only handle IR start in a fractio
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -23,12 +24,18 @@ from xdsl.printer import Printer
 from xdsl.utils.arg_spec import ArgSpec, parse_pipeline
 from xdsl.utils.diagnostic import Diagnostic
 from xdsl.utils.exceptions import ArgSpecParseError, DiagnosticException, ParseError
+from xdsl.utils.mlir_lexer import MLIRLexer
 
 from amk.errors import AmkError
 from amk.pipelines import PIPELINES
 from amk.universe import DIALECTS, PASSES
 
 TOO_DEEP = "input is nested too deeply"
+
+# xDSL's own expression takes time exponential in the rest of the line behind a quote that nothing
+# closes. This one matches the same texts, and gives nothing back.
+STRING = re.compile(r'"(?:[^"\\\n\v\f]++|\\(?:["nt\\]|[0-9A-Fa-f]{2}))*+"')
+setattr(MLIRLexer, "_unescaped_characters_regex", STRING)  # noqa: B010
 
 
 class MalformedError(AmkError):

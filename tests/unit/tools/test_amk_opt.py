@@ -101,6 +101,7 @@ def test_a_wrong_pipeline_is_one_line(model_ir: Path, pipeline: str, message: st
         ("vm.program @p {\n  vm.counters many\n}", "stdin:2:"),
         ("\x00\x01", r"stdin:1:1: unexpected character: \x00"),
         (" ", "stdin: empty file"),
+        ('builtin.module { "' + 60 * "never closed ", "stdin:1:18: end of file reached before"),
         ("builtin.module {" * 3000, "stdin: input is nested too deeply"),
     ],
 )
