@@ -14,9 +14,11 @@ import typer
 
 from amk.errors import AmkError
 
-EPILOG = (
-    "MODEL is a folder in Hugging Face layout, a .gguf file, a hub id, smollm2, or random:PRESET."
+MODEL = (
+    "a folder in Hugging Face layout, a .gguf file, an id of the Hugging Face hub, smollm2, or "
+    "random:PRESET, random weights in a known shape (random:? lists them)"
 )
+EPILOG = f"MODEL is {MODEL}. Status 0: done; 1: refused, or no pass; 2: malformed."
 
 app = typer.Typer(
     help="Compile a language model into one verified persistent kernel.",
@@ -52,7 +54,7 @@ class Later(AmkError):
     """The command line asks for something that this version does not have yet."""
 
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help=EPILOG)]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=f"{MODEL[0].upper()}{MODEL[1:]}.")]
 Json = Annotated[
     bool,
     typer.Option(
@@ -68,7 +70,11 @@ DtypeOption = Annotated[
     ),
 ]
 SmsOption = Annotated[
-    int | None, typer.Option(help="Number of SMs to compile for.", show_default="the target's, 132")
+    int | None,
+    typer.Option(
+        help="Number of SMs to compile for, at least 1; with --device cuda at most the GPU's.",
+        show_default="the target's, such as 132; the GPU's with --device cuda",
+    ),
 ]
 SyncOption = Annotated[
     Sync, typer.Option(help="How SMs wait for each other: words that carry an epoch, or counters.")
@@ -106,25 +112,36 @@ def compile(
     arch: Annotated[
         str,
         typer.Option(
-            help="Target architecture, such as sm_90a, or native for the GPU of this machine."
+            help="Target: sm_80, sm_90a, sm_100a, sm_120a, or native for the GPU of this machine."
         ),
     ] = "sm_90a",
-    num_sms: SmsOption = None,
+    num_sms: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of SMs to compile for, at least 1.",
+            show_default="the target's, such as 132",
+        ),
+    ] = None,
     dtype: Annotated[
         Dtype, typer.Option(help="Type of weights and activations; sums are fp32.")
     ] = Dtype.bf16,
-    quant: Annotated[Quant, typer.Option(help="Quantization of the weights.")] = Quant.none,
+    quant: Annotated[
+        Quant, typer.Option(help="Quantization of the weights; int8 is not in this version.")
+    ] = Quant.none,
     max_context: Annotated[
         int | None,
         typer.Option(
-            help="Longest sequence, which sizes the KV cache.",
+            help="Tokens of the longest sequence, prompt included: rows of the KV cache.",
             show_default="the model's, at most 4096",
         ),
     ] = None,
     sync: SyncOption = Sync.flags,
     sampling: Annotated[
         bool,
-        typer.Option("--sampling", help="Draw tokens as a launch says, not only the likeliest."),
+        typer.Option(
+            "--sampling",
+            help="Let a launch draw tokens by temperature, top-k and top-p; else the likeliest.",
+        ),
     ] = False,
     dump_ir: Annotated[
         bool, typer.Option("--dump-ir", help="Write the IR of each of the four levels.")
@@ -137,8 +154,9 @@ def compile(
     ] = True,
     json: Json = False,
 ) -> None:
-    """Compile MODEL, prove the schedule, compare with Hugging Face, and write program, certificate
-    and report.
+    """Compile MODEL, prove the schedule, and write program, certificate and report.
+
+    A program that does not compute what Hugging Face does is not written.
     """
     if quant is not Quant.none:
         raise Later(f"--quant {quant.value}: not in this version")
@@ -170,32 +188,53 @@ def compile(
 )
 def generate(
     model: Model,
-    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="Text to continue.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Text to continue; or give --prompt-ids.")
+    ] = None,
     prompt_ids: Annotated[
         str | None, typer.Option(metavar="IDS", help="Token ids to continue, such as 1,2,3.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Number of tokens to generate.")] = 32,
+    max_tokens: Annotated[
+        int,
+        typer.Option(help="Tokens to generate, at least 1; fewer where the model ends the text."),
+    ] = 32,
     device: DeviceOption = Device.cpu,
     dtype: DtypeOption = None,
     num_sms: SmsOption = None,
     sync: SyncOption = Sync.flags,
     temperature: Annotated[
         float | None,
-        typer.Option(help="Draw tokens at this temperature; 0 takes the likeliest."),
+        typer.Option(
+            help="Draw tokens at this temperature, above 0; 0 takes the likeliest.",
+            show_default="1 where another of these four is given, else 0",
+        ),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(help="Draw from this many of the likeliest tokens.")
+        int | None,
+        typer.Option(
+            help="Draw from this many of the likeliest tokens; 0 for all.", show_default="0"
+        ),
     ] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(help="Draw from the fewest tokens whose probabilities reach this sum."),
+        typer.Option(
+            help="Draw from the fewest tokens whose probabilities reach this sum, above 0 to 1.",
+            show_default="1",
+        ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the draw: the same seed, the same tokens.")
+        int | None,
+        typer.Option(
+            help="Seed of the draw, from 0 to 2^64 - 1: the same seed, the same tokens.",
+            show_default="0",
+        ),
     ] = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Compare with the greedy tokens of Hugging Face in fp32."),
+        typer.Option(
+            "--verify",
+            help="Compare with the greedy tokens of Hugging Face in fp32; status 1 if others.",
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -238,10 +277,10 @@ def eval(
     dtype: DtypeOption = None,
     num_sms: SmsOption = None,
     tokens: Annotated[
-        int, typer.Option(help="Number of tokens of the built-in text to evaluate.")
+        int, typer.Option(help="Tokens of the built-in text to evaluate, at least 2.")
     ] = 513,
     greedy: Annotated[
-        int, typer.Option(help="Number of greedy tokens to compare behind each of five prompts.")
+        int, typer.Option(help="Greedy tokens to compare behind each of five prompts; 0 for none.")
     ] = 0,
     json: Json = False,
 ) -> None:
@@ -265,7 +304,10 @@ def eval(
 @app.command(epilog=_examples("amk verify out/30-vm.mlir", "amk verify out/10-task.mlir --json"))
 def verify(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.mlir", help="IR of any of the four levels.")
+        Path,
+        typer.Argument(
+            metavar="FILE.mlir", help="IR of any of the four levels; - for standard input."
+        ),
     ],
     certificate: Annotated[
         Path | None,
@@ -296,21 +338,32 @@ def verify(
 )
 def run(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.mlir", help="IR of any of the four levels.")
+        Path,
+        typer.Argument(
+            metavar="FILE.mlir", help="IR of any of the four levels; - for standard input."
+        ),
     ],
-    prompt_ids: Annotated[str, typer.Option(metavar="IDS", help="Token ids to start from.")] = "1",
-    max_tokens: Annotated[int, typer.Option(help="Number of tokens to generate.")] = 8,
+    prompt_ids: Annotated[
+        str, typer.Option(metavar="IDS", help="Token ids to start from, such as 1,2,3.")
+    ] = "1",
+    max_tokens: Annotated[int, typer.Option(help="Tokens to generate, at least 1.")] = 8,
     weights: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="Where the weights come from.", show_default="random"),
     ] = None,
-    weight_seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
+    weight_seed: Annotated[int, typer.Option(help="Seed of random weights: any integer.")] = 0,
     seed: Annotated[
         int | None,
-        typer.Option(help="Interleave the SMs at random from this seed.", show_default="in turn"),
+        typer.Option(
+            help="Interleave the SMs at random, by this seed: any integer.", show_default="in turn"
+        ),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Check every access against shadow memory.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Check every access against shadow memory, instead of proving FILE first.",
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -340,18 +393,27 @@ def run(
 def bench(
     model: Model,
     context: Annotated[
-        str, typer.Option(metavar="N,N", help="Rows of the KV cache before the first token.")
+        str,
+        typer.Option(
+            metavar="N,N", help="Rows of the KV cache before the first timed token: one or more."
+        ),
     ] = "128",
     baselines: Annotated[
         str, typer.Option(metavar="NAMES", help="Some of graph,compile,hf; or none.")
     ] = "graph,compile,hf",
-    launches: Annotated[int, typer.Option(help="Timed launches; their median counts.")] = 5,
-    tokens: Annotated[int, typer.Option(help="Tokens per launch.")] = 128,
+    launches: Annotated[
+        int, typer.Option(help="Timed launches, at least 1; their median counts.")
+    ] = 5,
+    tokens: Annotated[int, typer.Option(help="Tokens per launch, at least 1.")] = 128,
     dtype: Annotated[
         Dtype, typer.Option(help="Type of weights and activations; sums are fp32.")
     ] = Dtype.bf16,
     num_sms: Annotated[
-        int | None, typer.Option(help="Number of SMs to compile for.", show_default="the GPU's")
+        int | None,
+        typer.Option(
+            help="Number of SMs to compile for, at least 1 and at most the GPU's.",
+            show_default="the GPU's",
+        ),
     ] = None,
     sync: SyncOption = Sync.flags,
     trace: Annotated[
@@ -360,8 +422,9 @@ def bench(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Measure MODEL on the GPU beside what one would run instead. A latency is printed only if the
-    logits are the model's.
+    """Measure MODEL on the GPU beside what one would run instead.
+
+    Latencies are in microseconds per token, and printed only if the logits are the model's.
     """
     from amk.tools.bench import bench, show
     from amk.tools.console import finish, results
@@ -388,7 +451,9 @@ def bench(
     epilog=_examples("amk check-certificate out/30-vm.mlir out/certificate.json"),
 )
 def check_certificate(
-    file: Annotated[Path, typer.Argument(metavar="FILE.mlir", help="IR of the vm level.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.mlir", help="IR of the vm level; - for standard input.")
+    ],
     certificate: Annotated[Path, typer.Argument(metavar="CERT", help="Its certificate.")],
     json: Json = False,
 ) -> None:
@@ -408,8 +473,10 @@ def check_certificate(
     epilog=_examples("amk fuzz-verifier --count 1500", "amk fuzz-verifier --seed 2 --json"),
 )
 def fuzz_verifier(
-    count: Annotated[int, typer.Option(help="Programs to try.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Which corpus: the same seed, the same programs.")] = 1,
+    count: Annotated[int, typer.Option(help="Programs to try, at least 1.")] = 20_000,
+    seed: Annotated[
+        int, typer.Option(help="Which corpus, any integer: the same seed, the same programs.")
+    ] = 1,
     json: Json = False,
 ) -> None:
     """Try the verifier on an adversarial corpus, against an oracle that shares no code with it.

@@ -27,6 +27,13 @@ from amk.pipelines import PIPELINES
 from amk.tools.driver import UsageError, run_tool
 from amk.universe import PASSES
 
+EPILOG = f"""named pipelines for -p: {", ".join(PIPELINES)}
+examples:
+  amk-opt program.mlir                            parse, verify, print
+  amk-opt -p 'lower{{num-sms=8}}' model.mlir        model IR to the instructions of 8 SMs
+  amk-opt -p 'fuse,to-task{{sync=counters}}' < model.mlir
+Without a file, standard input is read. docs/generated/passes.md has the options of every pass."""
+
 
 class KeptOutput(StringIO):
     """Output that can still be read after the driver has closed it."""
@@ -74,7 +81,8 @@ class AmkOptMain(xDSLOptMain):
         super().register_all_arguments(arg_parser)
         arg_parser.prog = "amk-opt"
         arg_parser.error = raise_usage_error
-        arg_parser.epilog = f"named pipelines for -p: {', '.join(PIPELINES)}"
+        arg_parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        arg_parser.epilog = EPILOG
 
     def setup_pipeline(self) -> None:
         passes = build_passes(self.args.passes)

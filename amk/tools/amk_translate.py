@@ -61,16 +61,30 @@ def main() -> None:
         parser = OneLineParser(
             "amk-translate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
         )
-        parser.add_argument("file", help="config.json for -t model, else IR")
-        parser.add_argument("-t", "--target", required=True, choices=("model", *TARGET_NAMES))
+        parser.add_argument("file", help="config.json for -t model, else a vm program")
+        parser.add_argument(
+            "-t", "--target", required=True, choices=("model", *TARGET_NAMES), help="what to make"
+        )
         parser.add_argument(
             "-o", "--output-file", type=Path, help="write there instead of standard output"
         )
         parser.add_argument(
-            "--dtype", choices=("bf16", "fp32"), default="bf16", help="for -t model"
+            "--dtype",
+            choices=("bf16", "fp32"),
+            default="bf16",
+            help="for -t model: type of weights and activations, default bf16",
         )
-        parser.add_argument("--max-context", type=int, help="rows of the KV cache, for -t model")
-        parser.add_argument("--arch", default="sm_90a", help="for -t cuda")
+        parser.add_argument(
+            "--max-context",
+            type=int,
+            metavar="N",
+            help="for -t model: rows of the KV cache, default the model's, at most 4096",
+        )
+        parser.add_argument(
+            "--arch",
+            default="sm_90a",
+            help="for -t cuda: sm_80, sm_90a, sm_100a or sm_120a, default sm_90a",
+        )
         args = parser.parse_args()
         text = TARGETS[args.target](args)
         if args.output_file:

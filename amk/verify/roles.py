@@ -6,7 +6,7 @@
 (K3) entries that take turns outlast the farthest that a warp gets ahead of another
 (K4) numbers of row blocks and of instructions do not recur while a word still holds them
 (K5) what finishers touch late, long after their instruction has begun, nobody else touches at the
-     wrong time: a gemv writes a row of local memory where it has read it, where two instructions
+     wrong time: a gemv writes no row of local memory where it reads another, where two instructions
      touch the same element the same finisher does, and somebody reads what they leave in words
 
 Why these suffice: docs/VERIFICATION.md, The warps of an SM.
