@@ -8,7 +8,8 @@ from threading import Event, Thread
 from time import sleep
 from typing import Any
 
-from amk.backends.cuda.launch import MOST_EOS, Approve, Session, logits_buffer
+from amk.backends.cuda.launch import Approve, Session, logits_buffer
+from amk.backends.cuda.limits import MOST_EOS
 from amk.backends.cuda.pack import Weights
 from amk.errors import AmkError
 from amk.interpreters.decoder import Decoder

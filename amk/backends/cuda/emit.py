@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from amk.backends.cuda.codes import FIELDS, Code, Coder, Ending, boolean, code_of
-from amk.backends.cuda.layout import ALIGN, SECTOR, SPREAD, Layout, align, gemvs, plan
+from amk.backends.cuda.layout import ALIGN, SECTOR, SPREAD, Layout, gemvs, plan
+from amk.backends.cuda.shared import SharedMemory, shared_memory
+from amk.backends.cuda.tables import table, tables
 from amk.backends.cuda.target import Target
 from amk.errors import AmkError
-from amk.ir.kernels import Argmax, Attention, Sample
-from amk.ir.program import DTYPES, Program, Run
+from amk.ir.kernels import Argmax, Sample
+from amk.ir.program import Program
 from amk.ir.roles import ENTRY_BYTES, TICKET_BITS
 
 RUNTIME = (
@@ -41,10 +43,6 @@ HEADERS = {
 }
 
 
-LOOKAHEAD = 1 << 20
-"""Bytes of an SM's weight stream before an attention tile at which its rows may come to L2."""
-
-
 @dataclass
 class Emitted:
     """A CUDA source and what the launcher must know to run it."""
@@ -56,19 +54,6 @@ class Emitted:
     threads: int
     instructions: int
     """Longest queue."""
-
-
-class SharedMemory:
-    """Named places in a block's shared memory."""
-
-    def __init__(self) -> None:
-        self.places: dict[str, int] = {}
-        self.size = 0
-
-    def add(self, name: str, size: int, to: int = 16) -> int:
-        self.places[name] = align(self.size, to)
-        self.size = self.places[name] + size
-        return self.places[name]
 
 
 def emit_cuda(
@@ -102,7 +87,7 @@ def shared_bytes(program: Program) -> int:
     coder = Coder(layout)
     codes = [code_of(coder, name)[0] for name in program.kernels]
     instructions = max((len(q) for q in program.queues), default=0)
-    return _shared(layout, codes, instructions, coder.candidates).size
+    return shared_memory(layout, codes, instructions, coder.candidates).size
 
 
 def emit(
@@ -127,7 +112,7 @@ def emit(
         records.append([number, *record, *[0] * (FIELDS - 1 - len(record))])
 
     instructions = max((len(q) for q in program.queues), default=0)
-    shared = _shared(layout, codes, instructions, coder.candidates, annotate)
+    shared = shared_memory(layout, codes, instructions, coder.candidates, annotate)
     if shared.size > target.shared:
         raise AmkError(
             f"program '{program.name}' needs {shared.size} bytes of shared memory per SM, "
@@ -135,12 +120,12 @@ def emit(
         )
     templates = sorted({code.template for code in codes})
     joined = {n for n, names in used.items() if any(map(layout.roles.joins, names))}
-    counters = bool(program.counters)
+    counters, skipped = bool(program.counters), skips(layout)
     runtime = [r for r in RUNTIME if counters or r != "counters"]
     parts = [
         _head(program, target, program_hash, certificate_hash),
-        _constants(layout, shared, target, instructions, counters, trace, annotate),
-        _tables(layout, records, counters),
+        _constants(layout, shared, target, instructions, counters, skipped, trace, annotate),
+        tables(layout, records, counters, skipped),
         *(_include(f"runtime/{name}.cuh") for name in runtime),
         *(_include(f"kernels/{h}.cuh") for h in dict.fromkeys(HEADERS[t] for t in templates)),
         *(_struct(f"Ending{number}", end, "") for end, number in coder.endings.items()),
@@ -171,51 +156,6 @@ def skips(layout: Layout) -> bool:
         stream.head == sum(layout.slots(run) for run in queue if run.kernel in heads)
         for queue, stream in queues
     )
-
-
-def _shared(
-    layout: Layout,
-    codes: Iterable[Code],
-    instructions: int,
-    candidates: int,
-    annotate: bool = False,
-) -> SharedMemory:
-    codes = list(codes)
-    ring, shared = layout.ring, SharedMemory()
-    shared.add("RING", ring.slots * layout.slot_bytes, 1024)
-    shared.add("ZERO_AT", 0)
-    shared.add("PARTS", layout.roles.entries * ENTRY_BYTES)
-    shared.add("PRIVATE_PARTS", ring.depth * layout.roles.most_parts * ENTRY_BYTES)
-    squares = align(max(c.squares for c in codes), 16)
-    shared.add("SQUARES", 2 * squares)
-    shared.add("PROGRESS", 4 * ring.finishers)
-    shared.add("BEST", 8 * candidates)
-    shared.add("STOP", 4)
-    shared.add("STEP", 4, 4)
-    shared.add("GONE", 4)
-    shared.add("KV_GO", 4)
-    end = shared.add("ZERO_END", 0)
-    private = align(max(c.private for c in codes), 16)
-    shared.add("STAGE", max(ring.consumers * private, *(c.stage for c in codes)), 128)
-    together = align(max(c.together for c in codes), 16)
-    shared.add("TOGETHER", 2 * together)
-    shared.add("BARRIERS", 16 * (ring.slots // ring.group))
-    shared.add("KV_BARRIERS", 16 * ring.kv_buffers)
-    shared.add("TURNS_AT", 8 * ring.consumers)
-    shared.add("ROPES", sum(8 * len(r.inv_freq) for r in layout.program.ropes.values()))
-    shared.add("LOCALS", 4 * max(1, len(layout.locals)))
-    for i, _ in enumerate(layout.locals):
-        rows = max((per_sm[i][1] - per_sm[i][0] for per_sm in layout.local_rows), default=0)
-        shared.add(f"LOCAL{i}", 4 * rows)
-    shared.add("QUEUE_AT", 16 * instructions)
-    shared.add("RECORDS", 128 * (ring.consumers + 1 + ring.finishers), 128)
-    if annotate:
-        shared.add("SHADOWS", 8 * (1 + ring.finishers))
-    shared.places["PRIVATE_BYTES"] = private
-    shared.places["TOGETHER_BYTES"] = together
-    shared.places["SQUARES_BYTES"] = squares
-    shared.places["ZEROED"] = end - shared.places["ZERO_AT"]
-    return shared
 
 
 def _include(path: str) -> str:
@@ -256,6 +196,7 @@ def _constants(
     target: Target,
     instructions: int,
     counters: bool,
+    skips: bool,
     trace: bool,
     annotate: bool,
 ) -> str:
@@ -301,7 +242,7 @@ def _constants(
         "",
         "/// Whether tokens are chosen, and whether the head is left out where they are given.",
         f"constexpr bool TOKENS = {boolean(chooses(layout.program))};",
-        f"[[maybe_unused]] constexpr bool SKIPS = {boolean(skips(layout))};",
+        f"[[maybe_unused]] constexpr bool SKIPS = {boolean(skips)};",
         "/// Whether the progress of finishers stands for plain memory too.",
         f"[[maybe_unused]] constexpr bool RELEASED = {boolean(released)};",
         *(f"[[maybe_unused]] constexpr int {name} = {value};" for name, value in values.items()),
@@ -312,116 +253,8 @@ def _constants(
         [shared.places[f"LOCAL{i}"] - 4 * rows[i][0] for i in range(len(layout.locals))] or [0]
         for rows in layout.local_rows
     ]
-    lines.append(_table("int", "LOCAL_FIRST", first, columns=max(1, len(layout.locals))))
+    lines.append(table("int", "LOCAL_FIRST", first, columns=max(1, len(layout.locals))))
     return "\n".join(lines) + "\n"
-
-
-def _tables(layout: Layout, records: list[list[int]], counters: bool) -> str:
-    program = layout.program
-    number = {name: i for i, name in enumerate(program.kernels)}
-    events: list[list[int]] = [[0, 0, 0]]
-    arrivals = program.arrivals()
-    rows: list[list[int]] = []
-    streams: list[list[int]] = []
-    ahead: list[list[int]] = []
-    for queue, stream in zip(program.queues, layout.streams, strict=True):
-        slots = stream.slots + stream.padding
-        given = stream.slots - stream.head * skips(layout)
-        rest = -given % layout.ring.consumers
-        tiles = rows_ahead(layout, queue)
-        streams.append(
-            [stream.at // 16, slots, stream.padding, given + rest, rest, len(queue), len(rows)]
-            + [len(ahead), len(tiles)]
-        )
-        ahead += tiles
-        for run in queue:
-            at = 0
-            if run.waits or run.signals:
-                at = len(events)
-                events.append([len(run.waits), len(run.signals), 0])
-                events += [
-                    [w.counter, w.threshold, arrivals[w.counter] if w.scaled else 0]
-                    for w in run.waits
-                ]
-                events += [[s.counter, s.amount, 0] for s in run.signals]
-            op = number[run.kernel]
-            rows.append([op | records[op][0] << 20, run.lo, run.hi, at])
-    ropes: list[list[int]] = []
-    at = 0
-    for r in program.ropes.values():
-        ropes.append([layout.fixed.regions[r.name].at // 16, len(r.inv_freq), at])
-        at += len(r.inv_freq) * 8
-    parts = [
-        "/// Operands of every kernel.",
-        _table("unsigned", "OPS", records, columns=FIELDS),
-        "/// The queues: kernel and code << 20, tiles lo and hi, place of its counters in EVENTS.",
-        _table("unsigned", "QUEUES", rows, columns=4),
-        "struct Stream {\n  unsigned from, slots, padding, slots_given, padding_given;\n"
-        "  unsigned instructions, queue, ahead, tiles_ahead;\n};",
-        "/// Per SM its weight stream (in units of 16 bytes), slots a step (and in one whose next\n"
-        "/// token is given), queue, and attention tiles.",
-        _table("Stream", "STREAMS", streams, flat=True),
-        "struct RowsAhead {\n  unsigned begin, end, head, row_bytes;\n"
-        "  unsigned chunk, splits, split, window;\n};",
-        "/// Attention tiles in the order of the queues.",
-        _table("RowsAhead", "ROWS_AHEAD", ahead or [[0] * 8], flat=True),
-        "struct RopeRow {\n  unsigned from, pairs, at;\n};",
-        _table("RopeRow", "ROPE_ROWS", ropes or [[0, 0, 0]], flat=True),
-    ]
-    if counters:
-        parts += [_table("unsigned", "EVENTS", events, columns=3)]
-    return "\n".join(parts) + "\n"
-
-
-def rows_ahead(layout: Layout, queue: list[Run]) -> list[list[int]]:
-    """`struct RowsAhead` (ring.cuh) of every attention tile of a queue.
-
-    The loader is at most a ring ahead of the consumers: once it fetches what lies a ring behind the
-    tile, the tile is done. Tiles do not look further back than the attention before them, so that
-    L2 need not hold the rows of several layers.
-    """
-    ring, program = layout.ring, layout.program
-    copies = ring.slots // ring.group
-    found: list[list[int]] = []
-    slots = before = 0
-    for run in queue:
-        kernel = program.kernels[run.kernel]
-        slots += layout.slots(run)
-        if not isinstance(kernel, Attention):
-            continue
-        cache = program.caches[kernel.cache]
-        row = 2 * kernel.head_dim * DTYPES[cache.dtype]
-        at = slots // ring.group
-        begin = max(before, at - LOOKAHEAD // (ring.group * layout.slot_bytes))
-        for tile in range(run.lo, run.hi):
-            g, split = divmod(tile, kernel.splits)
-            head = layout.caches.regions[kernel.cache].at + g * cache.rows * row
-            chunk = kernel.chunk if kernel.splits > 1 else cache.rows
-            found.append(
-                [
-                    begin,
-                    at + copies + 1,
-                    head // 16,
-                    row,
-                    chunk,
-                    kernel.splits,
-                    split,
-                    kernel.window,
-                ]
-            )
-        before = at
-    return found
-
-
-def _table(
-    ctype: str, name: str, rows: list[list[int]], *, columns: int = 0, flat: bool = False
-) -> str:
-    """A constant table; `flat` rows are structs, otherwise arrays of `columns` numbers (0: as many
-    as the first row has)."""
-    columns = columns or (len(rows[0]) if rows else 1)
-    body = ",\n".join("{" + ",".join(map(str, row)) + "}" for row in rows or [[0] * columns])
-    shape = f"[{max(1, len(rows))}]" + ("" if flat else f"[{columns}]")
-    return f"__device__ const {ctype} {name}{shape} = {{\n{body}}};"
 
 
 def _who(names: list[str]) -> str:

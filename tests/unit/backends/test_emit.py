@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from amk.backends.cuda.codes import CODES
-from amk.backends.cuda.emit import emit, emit_cuda, rows_ahead
+from amk.backends.cuda.emit import emit, emit_cuda
 from amk.backends.cuda.layout import plan
 from amk.backends.cuda.nvcc import Usage, find_nvcc, read_usage, run_nvcc
+from amk.backends.cuda.tables import rows_ahead
 from amk.backends.cuda.target import TARGETS, target_of
 from amk.errors import AmkError
 from amk.ir.capacity import MAX_SMS, SHARED_BYTES

@@ -9,15 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from amk.backends.cuda import driver, nvcc
-from amk.backends.cuda.launch import (
-    Session,
-    check_memory,
-    check_run,
-    check_shared,
-    check_sms,
-    unloadable,
-)
+from amk.backends.cuda.launch import Session
 from amk.backends.cuda.layout import plan
+from amk.backends.cuda.limits import check_memory, check_run, check_shared, check_sms, unloadable
 from amk.backends.cuda.target import TARGETS, target_of_device
 from amk.errors import AmkError
 from amk.ir.program import Run
