@@ -19,7 +19,7 @@ from typing import Any
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.utils.exceptions import DiagnosticException
 
-from amk.backends.cuda.emit import emit_cuda, shared_bytes
+from amk.backends.cuda.emit import emit, shared_bytes
 from amk.backends.cuda.nvcc import compile_cubin
 from amk.backends.cuda.target import Target, target_of
 from amk.dialects.vm import program_of
@@ -213,12 +213,12 @@ def write_kernel(
     """
     target = target_of(compiled.arch)
     try:
-        source = emit_cuda(
+        source = emit(
             compiled.program,
             target=target,
             program_hash=program_hash,
             certificate_hash=certificate_hash,
-        )
+        ).source
     except AmkError as error:
         return [f"kernel.cu, kernel.cubin: {error}"]
     (folder / "kernel.cu").write_text(source)

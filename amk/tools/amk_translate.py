@@ -40,7 +40,7 @@ def to_model(args: argparse.Namespace) -> str:
 
 def to_cuda(args: argparse.Namespace) -> str:
     """The CUDA source of the vm program in the file that was named."""
-    from amk.backends.cuda.emit import emit_cuda
+    from amk.backends.cuda.emit import emit
     from amk.backends.cuda.target import target_of
     from amk.dialects.vm import program_of
 
@@ -50,7 +50,7 @@ def to_cuda(args: argparse.Namespace) -> str:
         program = program_of(module)
     except VerifyException as error:
         raise MalformedError(f"{args.file}: {error}") from error
-    return emit_cuda(program, target=target_of(args.arch))
+    return emit(program, target=target_of(args.arch)).source
 
 
 TARGETS: dict[str, Callable[[argparse.Namespace], str]] = {"model": to_model, "cuda": to_cuda}

@@ -56,31 +56,6 @@ class Emitted:
     """Longest queue."""
 
 
-def emit_cuda(
-    program: Program,
-    *,
-    target: Target,
-    program_hash: str = "",
-    certificate_hash: str = "",
-    trace: bool = False,
-    annotate: bool = False,
-) -> str:
-    """The CUDA source of a program for `target`; with `trace`, it writes time stamps; with
-    `annotate`, it tells a race checker what orders the warps of an SM.
-
-    Raises AmkError when the program needs more shared memory than the target has, or uses what no
-    template covers.
-    """
-    return emit(
-        program,
-        target=target,
-        program_hash=program_hash,
-        certificate_hash=certificate_hash,
-        trace=trace,
-        annotate=annotate,
-    ).source
-
-
 def shared_bytes(program: Program) -> int:
     """Bytes of shared memory that a program needs per SM; AmkError where no template fits."""
     layout = plan(program)
@@ -99,7 +74,13 @@ def emit(
     trace: bool = False,
     annotate: bool = False,
 ) -> Emitted:
-    """Like `emit_cuda`, with the layout that the source was written for."""
+    """The CUDA source of a program for `target`, and the layout that it was written for; with
+    `trace`, it writes time stamps; with `annotate`, it tells a race checker what orders the warps
+    of an SM.
+
+    Raises AmkError when the program needs more shared memory than the target has, or uses what no
+    template covers.
+    """
     layout = plan(program)
     coder = Coder(layout)
     codes: dict[Code, int] = {}

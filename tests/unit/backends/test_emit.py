@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from amk.backends.cuda.codes import CODES
-from amk.backends.cuda.emit import emit, emit_cuda
+from amk.backends.cuda.emit import emit
 from amk.backends.cuda.layout import plan
 from amk.backends.cuda.nvcc import Usage, find_nvcc, read_usage, run_nvcc
 from amk.backends.cuda.tables import rows_ahead
@@ -133,14 +133,14 @@ def test_usage_is_the_kernels_own_also_behind_warnings_that_name_it() -> None:
 
 
 def test_is_the_same_every_time_and_carries_the_hashes() -> None:
-    one = emit_cuda(CASES["f32"], target=SM90, program_hash="abc", certificate_hash="def")
-    two = emit_cuda(CASES["f32"], target=SM90, program_hash="abc", certificate_hash="def")
+    one = emit(CASES["f32"], target=SM90, program_hash="abc", certificate_hash="def").source
+    two = emit(CASES["f32"], target=SM90, program_hash="abc", certificate_hash="def").source
     assert one == two
     assert "// program     abc\n// certificate def\n" in one
 
 
 def test_lines_are_counted_in_their_templates() -> None:
-    source = emit_cuda(CASES["unfused"], target=SM90).splitlines()
+    source = emit(CASES["unfused"], target=SM90).source.splitlines()
     name, number, seen = "kernel.cu", 0, set[str]()
     for i, line in enumerate(source, 1):
         number += 1
@@ -185,7 +185,7 @@ def test_rows_are_asked_for_once_the_attention_before_has_begun() -> None:
 @needs_nvcc
 def test_annotations_are_there_only_where_they_are_asked_for(tmp_path: Path) -> None:
     def code(annotate: bool) -> str:
-        source = emit_cuda(CASES["f32"], target=SM90, annotate=annotate)
+        source = emit(CASES["f32"], target=SM90, annotate=annotate).source
         file = tmp_path / "kernel.cu"
         file.write_text(source.replace("#include <cuda_bf16.h>", ""))
         command = [find_nvcc(), "-E", SM90.gencode, str(file)]
@@ -213,9 +213,9 @@ def test_every_wait_that_can_be_left_out_is_there() -> None:
 
 
 def test_has_only_the_templates_in_use() -> None:
-    assert "struct Binary" not in emit_cuda(CASES["f32"], target=SM90)
-    assert "counters_wait(const Cta" not in emit_cuda(CASES["f32"], target=SM90)
-    text = emit_cuda(CASES["unfused"], target=SM90)
+    assert "struct Binary" not in emit(CASES["f32"], target=SM90).source
+    assert "counters_wait(const Cta" not in emit(CASES["f32"], target=SM90).source
+    text = emit(CASES["unfused"], target=SM90).source
     assert "struct Binary" in text
     assert "counters_wait(const Cta" in text
 
@@ -235,9 +235,11 @@ def test_warps_hand_over_by_what_the_ring_says() -> None:
 
 def test_whole_instructions_that_share_rows_with_finishers_await_them() -> None:
     joined = "      finished(c);\n      "
-    assert f"{joined}MoeDown" in emit_cuda(CASES["experts"], target=SM90)
-    assert f"{joined}Attention" not in emit_cuda(CASES["experts"], target=SM90)
-    assert joined not in emit_cuda(CASES["counters"], target=SM90)  # no finisher has anything to do
+    assert f"{joined}MoeDown" in emit(CASES["experts"], target=SM90).source
+    assert f"{joined}Attention" not in emit(CASES["experts"], target=SM90).source
+    assert (
+        joined not in emit(CASES["counters"], target=SM90).source
+    )  # no finisher has anything to do
 
 
 def test_a_head_in_two_parts_is_left_out_only_if_both_end_the_stream() -> None:
@@ -252,23 +254,23 @@ def test_a_head_in_two_parts_is_left_out_only_if_both_end_the_stream() -> None:
         first, rest = replace(run, hi=run.lo + 1), replace(run, lo=run.lo + 1)
         queues.append([first, *queue[:at], rest, *queue[at + 1 :]])
     assert queues != p.queues
-    text = emit_cuda(replace(p, queues=queues), target=SM90)
+    text = emit(replace(p, queues=queues), target=SM90).source
     assert "constexpr bool SKIPS = false;" in text
 
 
 def test_the_head_is_left_out_where_it_ends_every_stream() -> None:
     fits = CASES["f32"]
-    assert "constexpr bool SKIPS = true;" in emit_cuda(fits, target=SM90)
+    assert "constexpr bool SKIPS = true;" in emit(fits, target=SM90).source
     queue = fits.queues[0]
     head = next(i for i, run in enumerate(queue) if run.kernel == "lm_head")
     moved = [*queue[: head - 1], queue[head], queue[head - 1], *queue[head + 1 :]]
     other = replace(fits, queues=[moved, *fits.queues[1:]])
-    assert "constexpr bool SKIPS = false;" in emit_cuda(other, target=SM90)
-    assert "constexpr bool SKIPS = false;" in emit_cuda(CASES["unfused"], target=SM90)
+    assert "constexpr bool SKIPS = false;" in emit(other, target=SM90).source
+    assert "constexpr bool SKIPS = false;" in emit(CASES["unfused"], target=SM90).source
 
 
 def test_layers_share_code() -> None:
-    two, four = (emit_cuda(fused(Tiny(layers=n)), target=SM90) for n in (2, 4))
+    two, four = (emit(fused(Tiny(layers=n)), target=SM90).source for n in (2, 4))
     assert two.count("\nstruct Code") == four.count("\nstruct Code")
 
 
@@ -291,7 +293,7 @@ def test_layers_share_code() -> None:
 )
 def test_refuses_what_it_cannot_run(program: Program, message: str) -> None:
     with pytest.raises(AmkError, match=message):
-        emit_cuda(program, target=SM90)
+        emit(program, target=SM90)
 
 
 def test_refuses_an_unknown_target() -> None:
