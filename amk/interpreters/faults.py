@@ -6,20 +6,26 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One instruction did what no correct program does. `index` counts within the queue of `sm`."""
+class _Instruction:
+    """`index` counts within the queue of `sm`."""
 
     sm: int
     index: int
     kernel: str
     step: int
+
+    def __str__(self) -> str:
+        return f"instruction {self.index} of SM {self.sm} ({self.kernel}, step {self.step})"
+
+
+@dataclass(frozen=True)
+class Fault(_Instruction):
+    """One instruction did what no correct program does."""
+
     message: str
 
     def __str__(self) -> str:
-        return (
-            f"instruction {self.index} of SM {self.sm} ({self.kernel}, step {self.step}) "
-            f"{self.message}"
-        )
+        return f"{super().__str__()} {self.message}"
 
 
 class FaultError(Exception):
@@ -31,20 +37,13 @@ class FaultError(Exception):
 
 
 @dataclass(frozen=True)
-class Blocked:
+class Blocked(_Instruction):
     """What one SM waits for when nobody can progress."""
 
-    sm: int
-    index: int
-    kernel: str
-    step: int
     waits_for: str
 
     def __str__(self) -> str:
-        return (
-            f"instruction {self.index} of SM {self.sm} ({self.kernel}, step {self.step}) "
-            f"waits for {self.waits_for}"
-        )
+        return f"{super().__str__()} waits for {self.waits_for}"
 
 
 class Deadlock(Exception):
