@@ -147,12 +147,20 @@ class Resolved:
         if found is None:
             cuts = self.cuts[buffer]
             n = len(cuts) - 1
-            full = np.full(n, -1, dtype=np.int64)
+            none, zero = np.full(n, -1, dtype=np.int64), np.zeros(n, dtype=np.int64)
             reads = np.zeros((n, len(self.p.queues) if key[1] < 0 else 1), dtype=np.int64)
-            place = {cut: i for i, cut in enumerate(cuts)}
             found = Pieces(
-                cuts, place, full.copy(), full.copy(), full * 0, full.copy(), reads, full.copy(),
-                full * 0, reads[0] * 0, reads[0] * 0,
-            )  # fmt: skip
+                cuts,
+                place={cut: i for i, cut in enumerate(cuts)},
+                epoch=none.copy(),
+                writer=none.copy(),
+                tick=zero.copy(),
+                write_time=none.copy(),
+                reads=reads,
+                read_time=none.copy(),
+                since=zero.copy(),
+                all_reads=np.zeros(reads.shape[1], dtype=np.int64),
+                any_reads=np.zeros(reads.shape[1], dtype=np.int64),
+            )
             self.pieces[key] = found
         return found

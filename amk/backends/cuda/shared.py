@@ -29,6 +29,8 @@ def shared_memory(
     candidates: int,
     annotate: bool = False,
 ) -> SharedMemory:
+    """All places of a program's kernel. `instructions` is the length of its longest queue,
+    `candidates` how many tiles of one instruction leave a candidate; `annotate` as in `emit`."""
     codes = list(codes)
     ring, shared = layout.ring, SharedMemory()
     shared.add("RING", ring.slots * layout.slot_bytes, 1024)

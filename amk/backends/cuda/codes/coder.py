@@ -1,4 +1,4 @@
-"""What all codes are written with: operands, places, checks, and the record that makes a code."""
+"""What all codes are written with: types and places of operands, checks."""
 
 from __future__ import annotations
 
