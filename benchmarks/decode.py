@@ -30,6 +30,7 @@ from amk.frontends.hf.decoder import DecoderConfig
 from amk.frontends.hf.presets import preset
 from amk.ir.program import Program
 from amk.tools.approve import Proof
+from amk.tools.driver import run_tool
 
 CEILING_GBPS = 4670
 """DRAM read ceiling of an H200, measured with plain 16-byte loads over 2.5 GB."""
@@ -132,10 +133,18 @@ def bytes_per_token(program: Program) -> int:
     return total
 
 
+def span(text: str) -> tuple[int, int]:
+    """First and last position of a text such as 32-158."""
+    first, last = map(int, text.split("-"))
+    if not 0 <= first <= last:
+        raise ValueError
+    return first, last
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("preset")
-    parser.add_argument("--positions", default="32-158")
+    parser.add_argument("--positions", type=span, default="32-158", metavar="FIRST-LAST")
     parser.add_argument("--launches", type=int, default=7)
     parser.add_argument("--max-context", type=int, default=256)
     parser.add_argument("--dtype", default="bf16", choices=["bf16", "fp32"])
@@ -145,7 +154,7 @@ def main() -> None:
     parser.add_argument("--out", default="", help="append a JSON record to this file")
     parser.add_argument("--no-check", action="store_true", help="time only; no verdict, no record")
     a = parser.parse_args()
-    first, last = (int(x) for x in a.positions.split("-"))
+    first, last = a.positions
     started = time.perf_counter()
     config = parse_config(preset(a.preset), a.preset)
     program = compile_model(
@@ -219,4 +228,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

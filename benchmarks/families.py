@@ -52,6 +52,7 @@ from amk.interpreters.load import load_interpreter, program_op
 from amk.interpreters.model import ModelInterpreter
 from amk.interpreters.vm import VmInterpreter
 from amk.tools.approve import Proof
+from amk.tools.driver import run_tool
 from tests.unit.frontends import against
 
 WORKERS = min(15, os.cpu_count() or 1)
@@ -212,4 +213,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

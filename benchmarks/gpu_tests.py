@@ -27,6 +27,8 @@ from typing import Any
 from record import RESULTS, commit, gpu
 from small import PROGRAMS, WAITS
 
+from amk.tools.driver import run_tool
+
 TOOLS = ("memcheck", "racecheck", "synccheck")
 PATIENCE = 240
 """Seconds for one checker."""
@@ -133,4 +135,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

@@ -41,6 +41,7 @@ from amk.frontends.hf.presets import preset
 from amk.frontends.hf.source import Model, open_model
 from amk.ir.digest import program_digest
 from amk.tools.approve import Proof
+from amk.tools.driver import run_tool
 
 SHARD = 5 * 10**9
 PROMPT, NEW = [1, 2, 3], 8
@@ -191,4 +192,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

@@ -28,6 +28,7 @@ from amk.compiler import compile_model
 from amk.frontends.hf.source import open_model
 from amk.ir.sampling import Sampling
 from amk.tools.approve import Proof
+from amk.tools.driver import run_tool
 
 TOKENS, LAUNCHES = 128, 7
 DRAWS = {
@@ -100,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

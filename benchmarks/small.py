@@ -25,6 +25,7 @@ from amk.interpreters.vm import VmInterpreter
 from amk.ir.program import Program
 from amk.ir.sampling import Sampling
 from amk.tools.approve import Proof
+from amk.tools.driver import run_tool
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -137,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from amk.backends.cuda import driver, nvcc
+from amk.backends.cuda import driver, launch, nvcc
 from amk.backends.cuda.launch import Session
 from amk.backends.cuda.layout import plan
 from amk.backends.cuda.limits import check_memory, check_run, check_shared, check_sms, unloadable
@@ -150,3 +151,27 @@ def test_nvcc_is_who_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             nvcc.find_nvcc()
     monkeypatch.setenv("NVCC", str(home))
     assert nvcc.find_nvcc() == str(home)
+
+
+def test_a_cubin_that_cannot_be_loaded_does_not_stay_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be handed out again, whichever nvcc is chosen next."""
+    kept, given = tmp_path / "kept.cubin", tmp_path / "given.cubin"
+    bindings = SimpleNamespace(
+        cuGetErrorString=lambda code: (0, b"no binary for this GPU"),
+        cuLibraryLoadFromFile=lambda *_: (209,),
+    )
+    monkeypatch.setattr(driver.importlib, "import_module", lambda name: bindings)
+    monkeypatch.setattr(launch, "compile_cubin", lambda source, target: kept)
+    session: Any = SimpleNamespace(
+        cuda=bindings,
+        emitted=SimpleNamespace(source=""),
+        target=SM90,
+        driver=SimpleNamespace(get_driver_version=lambda: 13000),
+    )
+    for path in (kept, given):
+        path.touch()
+        with pytest.raises(AmkError, match=f"cannot load {path.name} for sm_90a"):
+            Session._load(session, None if path is kept else path)  # pyright: ignore[reportPrivateUsage]
+    assert list(tmp_path.iterdir()) == [given]
