@@ -11,6 +11,14 @@ from amk.ir.packs import F32
 from amk.ir.sampling import Sampling
 
 
+def scores(x: F32) -> F32:
+    """Logits `x`, or the best ones, that a token is chosen from. Raises AmkError where one is no
+    number: no token is the likeliest then."""
+    if np.isnan(x).any():
+        raise AmkError("logits are no numbers: the model's values exceed fp32")
+    return x
+
+
 class Decoder:
     """What every interpreter can do, given `launch` and `last_logits`."""
 
@@ -41,7 +49,8 @@ class Decoder:
         of one step. Raises AmkError if `pos` skips positions."""
         if pos > self.length:
             raise AmkError(f"position {pos} is beyond the {self.length} positions filled so far")
-        tokens = self.launch(token, pos, steps)
+        with np.errstate(over="ignore", invalid="ignore"):  # who chooses a token looks at logits
+            tokens = self.launch(token, pos, steps)
         self.length = pos + steps
         if not tokens:
             logits = self.last_logits()

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from amk.interpreters.decoder import scores
 from amk.ir.kernels import (
     Append,
     Argmax,
@@ -358,14 +359,14 @@ def unary(k: Unary, lo: int, hi: int, mem: Memory) -> None:
 def argmax(k: Argmax, lo: int, hi: int, mem: Memory) -> None:
     if k.pairs:
         pairs = mem.read(k.x, 0, 2 * k.n).reshape(k.n, 2)
-        best = pairs[pairs[:, 0] == pairs[:, 0].max(), 1].min()
+        best = pairs[pairs[:, 0] == scores(pairs[:, 0]).max(), 1].min()
     else:
-        best = mem.read(k.x, 0, k.n).argmax()
+        best = scores(mem.read(k.x, 0, k.n)).argmax()
     mem.write(k.out, 0, 1, np.array([best], np.float32))
 
 
 def sample(k: Sample, lo: int, hi: int, mem: Memory) -> None:
-    token = draw(mem.read(k.x, 0, k.n), mem.sampling, mem.pos)
+    token = draw(scores(mem.read(k.x, 0, k.n)), mem.sampling, mem.pos)
     mem.write(k.out, 0, 1, np.array([token], np.float32))
 
 

@@ -15,7 +15,7 @@ from xdsl.ir import SSAValue
 from amk.dialects import model
 from amk.dialects.attributes import number, tensor_of
 from amk.errors import AmkError
-from amk.interpreters.decoder import Decoder
+from amk.interpreters.decoder import Decoder, scores
 from amk.interpreters.storage import Storage, Weights
 from amk.ir.packs import F32, round_to
 from amk.ir.program import Declarations
@@ -144,7 +144,7 @@ class ModelInterpreter(Decoder):
                 self.define(op.out, self.values[op.a] + self.values[op.b])
             case model.ArgmaxOp():
                 self.scores = self.values[op.x]
-                self.define(op.out, np.array([self.scores.argmax()], np.float32))
+                self.define(op.out, np.array([scores(self.scores).argmax()], np.float32))
             case model.QkvOp():
                 self.qkv(op)
             case model.GateUpOp():
@@ -155,7 +155,7 @@ class ModelInterpreter(Decoder):
                 self.scores = self.product(op) * np.float32(number(op.scale, 1.0))
                 if op.softcap is not None:
                     self.scores = softcap(self.scores, op.softcap.value.data)
-                self.define(op.out, np.array([self.scores.argmax()], np.float32))
+                self.define(op.out, np.array([scores(self.scores).argmax()], np.float32))
             case model.TopkOp():
                 self.topk(op)
             case model.MoeGateUpOp():

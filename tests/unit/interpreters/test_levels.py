@@ -14,6 +14,7 @@ from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
 from amk.frontends.hf.source import open_model
 from amk.interpreters.load import load_interpreter
+from amk.ir.packs import F32
 from amk.mlir import make_context, parse_module, run_passes
 from tests.unit.stages import stages
 
@@ -91,3 +92,14 @@ def test_random_weights_are_a_function_of_name_and_seed() -> None:
 def test_a_module_without_a_program_is_refused() -> None:
     with pytest.raises(AmkError, match="it holds 0"):
         load_interpreter(ModuleOp([]))
+
+
+@pytest.mark.parametrize("sampling", ["false", "true"])
+def test_what_exceeds_fp32_is_told(sampling: str) -> None:
+    def weight(name: str) -> F32:
+        return MODEL.weight(name) * np.float32(3e38 if name == "model.norm.weight" else 8)
+
+    pipeline = ["fuse", f"to-task{{sampling={sampling}}}", "to-sched{num-sms=5}", "to-vm"]
+    for module in stages(built(), pipeline):
+        with pytest.raises(AmkError, match="logits are no numbers: the model's values exceed fp32"):
+            load_interpreter(module, weight).generate(IDS, 2)
