@@ -168,7 +168,8 @@ def _build(spec: ArgSpec) -> ModulePass:
             cls.from_pass_spec(ArgSpec(spec.name, {name: values}))
         except ValueError as error:
             given = ",".join(map(str, values))
-            message = f"option '{option}' of pass '{spec.name}' is {types[name]}, got '{given}'"
+            kind = re.sub(r"^Literal\[(.*)\]$", r"one of \1", types[name])
+            message = f"option '{option}' of pass '{spec.name}' is {kind}, got '{given}'"
             raise PipelineError(message) from error
     return cls.from_pass_spec(spec)
 

@@ -38,7 +38,8 @@ class ConvertTaskToSchedPass(ModulePass):
             most = max((k.grid for k in t.kernels.values()), default=0)
             if self.num_sms > most:
                 raise PassFailedException(
-                    f"num-sms {self.num_sms} exceeds the {most} tiles of the largest family"
+                    f"num-sms {self.num_sms} exceeds the {most} tiles of the largest family, "
+                    f"choose at most {most}"
                 )
             shares = {name: even_shares(k.grid, self.num_sms) for name, k in t.kernels.items()}
             new = SchedProgram(**vars(t), segments=queues_of(t, shares))

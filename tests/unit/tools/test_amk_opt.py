@@ -83,6 +83,7 @@ def test_an_output_file_is_written_only_when_all_went_well(model_ir: Path, tmp_p
         ("lower{colour=1}", "pipeline 'lower' has no option 'colour'"),
         ("insert-sync{num-sms=1}", "pass 'insert-sync' has no option 'num-sms' (options: sync)"),
         ("lower{num-sms=many}", "option 'num-sms' of pass 'choose-tiles' is int, got 'many'"),
+        ("lower{sync=x}", "'sync' of pass 'insert-sync' is one of 'flags', 'counters', got 'x'"),
         ("lower{", "pipeline: expected argument name here"),
         ("lower{num-sms=0}", "num-sms must be positive, got 0"),
         ("lower{num-sms=100000}", "exceeds the"),
