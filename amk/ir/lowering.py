@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 from amk.ir.kernels import CacheAccess, Kernel, Ref
 from amk.ir.program import Buffer, Program, Run, SchedProgram, Segment, Signal, TaskProgram, Wait
-from amk.ir.regions import Producers, needs_counters, producers, regions
+from amk.ir.regions import Producers, Region, needs_counters, producers, regions
 
 
 def physical_buffers(p: TaskProgram) -> dict[str, Buffer]:
@@ -44,6 +44,7 @@ class _Counters:
             self.first[c.family] = self.count
             self.count += len(c.bounds) - 1
         self.made: dict[str, Producers] = producers(p) if p.counters else {}
+        self.known: dict[tuple[Region, Segment | None], dict[int, int]] = {}
 
     def waits(self, s: Segment) -> tuple[Wait, ...]:
         if not self.made:
@@ -53,15 +54,23 @@ class _Counters:
             producer = self.made.get(r.memory)
             if producer is None or not needs_counters(self.p, r.memory):
                 continue
-            array = self.of_family.get(producer.family)
-            if array is None:
-                continue
-            for tile in producer.overlapping(r.lo, r.hi):
-                if producer.family == s.family and s.lo <= tile < s.hi:
-                    continue
-                j = bisect_right(array.bounds, tile) - 1
-                thresholds[self.first[producer.family] + j] = array.bounds[j + 1] - array.bounds[j]
+            own = s if producer.family == s.family else None
+            # many segments read the same region: all of x
+            if (r, own) not in self.known:
+                self.known[r, own] = self.thresholds(r, producer, own)
+            thresholds |= self.known[r, own]
         return tuple(Wait(c, t) for c, t in sorted(thresholds.items()))
+
+    def thresholds(self, r: Region, producer: Producers, own: Segment | None) -> dict[int, int]:
+        """The counters of the tiles that make a region, all but those of `own`, and what they are
+        when these are done."""
+        array = self.of_family.get(producer.family)
+        if array is None:
+            return {}
+        bounds, first = array.bounds, self.first[producer.family]
+        tiles = (t for t in producer.overlapping(r.lo, r.hi) if not own or not own.lo <= t < own.hi)
+        counters = {bisect_right(bounds, tile) - 1 for tile in tiles}
+        return {first + j: bounds[j + 1] - bounds[j] for j in counters}
 
     def signals(self, s: Segment) -> tuple[Signal, ...]:
         array = self.of_family.get(s.family)
