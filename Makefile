@@ -50,8 +50,9 @@ format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP)  ## regenerate docs/generated from the docstrings
+docs: $(STAMP)  ## regenerate docs/generated from the docstrings, and the tables of what was measured
 	$(BIN)/python -m amk.tools.docs docs/generated
+	$(BIN)/python benchmarks/table.py > benchmarks/results/README.md
 
 models: $(STAMP)  ## try every architecture of transformers, and rewrite docs/MODELS.md
 	$(BIN)/python -m amk.tools.models docs/MODELS.md
