@@ -22,6 +22,7 @@ from xdsl.utils.exceptions import DiagnosticException
 from amk.backends.cuda.emit import emit, shared_bytes
 from amk.backends.cuda.nvcc import compile_cubin
 from amk.backends.cuda.target import Target, target_of
+from amk.dialects import task
 from amk.dialects.vm import program_of
 from amk.errors import AmkError
 from amk.frontends.hf.build import build_model
@@ -29,11 +30,11 @@ from amk.frontends.hf.decoder import DecoderConfig
 from amk.ir.digest import program_digest
 from amk.ir.program import Program
 from amk.mlir import build_passes, make_context, one_line, print_module
+from amk.passes.rewrite import programs
 from amk.report import describe, render
 from amk.verify import verify_program
 from amk.verify.certificate import certificate_text
 
-PIPELINE = "lower"
 IR_FILES: dict[str, str] = {
     "model": "00-model.mlir",
     "task": "10-task.mlir",
@@ -96,6 +97,7 @@ def compile_model(
     config: DecoderConfig,
     *,
     num_sms: int | None = None,
+    most_sms: int | None = None,
     dtype: str = "bf16",
     max_context: int | None = None,
     arch: str = DEFAULT_ARCH,
@@ -105,14 +107,14 @@ def compile_model(
 ) -> Compiled:
     """Lower a model through all levels and prove the result; `started` hears the name of each step.
 
-    `arch` sizes the ring; without `num_sms`, it also says how many SMs there are. With `sampling`,
-    tokens are drawn as a launch says, instead of being the likeliest.
+    `arch` sizes the ring. Without `num_sms`, the program is for as many SMs as have work, at most
+    `most_sms`, or else those of `arch`. With `sampling`, tokens are drawn as a launch says, instead
+    of being the likeliest.
 
     Raises AmkError when the model cannot be compiled so, and when the proof fails.
     """
     target = target_of(arch)
-    num_sms = target.sms if num_sms is None else num_sms
-    if num_sms < 1:
+    if num_sms is not None and num_sms < 1:
         raise AmkError(f"--num-sms: must be positive, got {num_sms}")
     max_context = context_length(config, max_context)
     clock = Clock(started)
@@ -121,16 +123,26 @@ def compile_model(
     modules = {"model": module.clone()}
     ring_kb = target.shared // 1024 - RESERVED_KB
     drawn = " sampling=true" if sampling else ""
-    pipeline = f"{PIPELINE}{{num-sms={num_sms} sync={sync} ring-kb={ring_kb}{drawn}}}"
-    modules |= _apply(pipeline, module, clock)
-    excess = _excess_kb(program_of(modules["vm"]), target)
-    if excess >= ring_kb:
-        raise AmkError(
-            f"model '{config.name}' needs {target.shared // 1024 - ring_kb + excess} KiB of shared "
-            f"memory per SM beside the ring of weights, {arch} has {target.shared // 1024}"
-        )
-    if excess > 0:
-        pipeline = f"plan-stream{{ring-kb={ring_kb - excess}}},verify-sched,to-vm"
+    sms = num_sms or most_sms or target.sms
+    _apply("fuse", module, clock)
+    while True:
+        tasks = module.clone()
+        _apply(f"to-task{{num-sms={sms} sync={sync}{drawn}}}", tasks, clock)
+        busy = _busy_sms(tasks)
+        if num_sms or busy >= sms:
+            break
+        sms = busy
+    modules |= _apply(f"to-sched{{num-sms={sms} ring-kb={ring_kb}}},to-vm", tasks, clock)
+    # a smaller ring may have other columns, and then other needs beside it
+    while (excess := _excess_kb(program_of(modules["vm"]), target)) > 0:
+        if excess >= ring_kb:
+            raise AmkError(
+                f"model '{config.name}' needs {target.shared // 1024 - ring_kb + excess} KiB of "
+                f"shared memory per SM beside the ring of weights, {arch} has "
+                f"{target.shared // 1024}"
+            )
+        ring_kb -= excess
+        pipeline = f"plan-stream{{ring-kb={ring_kb}}},verify-sched,to-vm"
         modules |= _apply(pipeline, modules["sched"], clock)
     with clock.step("prove"):
         program = program_of(modules["vm"])
@@ -153,6 +165,12 @@ def _apply(pipeline: str, module: ModuleOp, clock: Clock) -> dict[str, ModuleOp]
             except DiagnosticException as error:
                 raise AmkError(f"{p.name}: {one_line(error)}") from error
     return modules | {"vm": module}
+
+
+def _busy_sms(module: ModuleOp) -> int:
+    """How many SMs have work: the tiles of the largest family of a task program."""
+    (task_program,) = programs(module, task.ProgramOp)
+    return max(k.grid for k in task.program_of(task_program).kernels.values())
 
 
 def _excess_kb(program: Program, target: Target) -> int:

@@ -1,8 +1,9 @@
 """Shape the shared-memory ring through which each SM's weights arrive.
 
 A slot holds 8 rows of `columns` weights. The pass picks the columns that waste the least on padding
-over all matrices of the program, then as many slots as fit `ring_kb`, in whole laps of the consumer
-warps (a slot must always meet the same warp) and whole copies. `window_kb` bounds the bytes in
+over all matrices of the program, of those of which `ring_kb` holds a lap of the consumer warps (a
+slot must always meet the same warp), then as many slots as fit, in whole laps and whole copies: two
+or more copies, or nothing would arrive while a copy is consumed. `window_kb` bounds the bytes in
 flight: a longer queue does not stream faster, but every small access on the SM waits behind it.
 
     sched.program @decode { ... }
@@ -13,7 +14,6 @@ flight: a longer queue does not stream faster, but every small access on the SM 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import lcm
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -56,25 +56,30 @@ class PlanStreamPass(ModulePass):
             return
         first = p.weight(matrices[0].weight)
         element = DTYPES[first.dtype if first else "f32"]
-        columns = best_columns(matrices)
-        slot = SLOT_ROWS * columns * element
-        group = max(1, self.copy_kb * 1024 // slot)
-        while self.consumers % group:
-            group -= 1
-        lap = lcm(self.consumers, group)
-        slots = self.ring_kb * 1024 // slot // lap * lap
-        if slots == 0:
+        lap = self.consumers  # in whole copies, as a copy divides it
+        ring = self.ring_kb * 1024
+        slot = SLOT_ROWS * COLUMN_STEP * element
+        if ring < lap * slot:
             raise PassFailedException(
-                f"ring-kb {self.ring_kb} holds no lap of {lap} slots of {slot} bytes"
+                f"ring-kb {self.ring_kb} holds no lap of {lap} slots of {slot} bytes, "
+                f"choose at least {ceil_div(lap * slot, 1024)}"
             )
+        columns = best_columns(matrices, ring // (SLOT_ROWS * element * lap))
+        slot = SLOT_ROWS * columns * element
+        slots = ring // slot // lap * lap
+        group = max(1, min(self.copy_kb * 1024 // slot, slots // 2))
+        while lap % group:
+            group -= 1
         window = min(max(1, self.window_kb * 1024 // (slot * group)), slots // group)
         p.ring = Ring(slots, columns, group, self.consumers, window)
 
 
-def best_columns(matrices: list[Gemv]) -> int:
-    """The slot width that streams the fewest bytes over all matrices, the widest such width."""
+def best_columns(matrices: list[Gemv], most: int = MAX_COLUMNS) -> int:
+    """The slot width, at most `most` columns, that streams the fewest bytes over all matrices, the
+    widest such width."""
 
     def streamed(columns: int) -> int:
         return sum(m.n * ceil_div(m.k, columns) * columns for m in matrices)
 
-    return min(range(COLUMN_STEP, MAX_COLUMNS + 1, COLUMN_STEP), key=lambda c: (streamed(c), -c))
+    widths = range(COLUMN_STEP, min(most, MAX_COLUMNS) + 1, COLUMN_STEP)
+    return min(widths, key=lambda c: (streamed(c), -c))

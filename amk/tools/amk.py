@@ -73,7 +73,7 @@ SmsOption = Annotated[
     int | None,
     typer.Option(
         help="Number of SMs to compile for, at least 1; with --device cuda at most the GPU's.",
-        show_default="the target's, such as 132; the GPU's with --device cuda",
+        show_default="the target's or the GPU's, such as 132, or as many as have work",
     ),
 ]
 SyncOption = Annotated[
@@ -119,7 +119,7 @@ def compile(
         int | None,
         typer.Option(
             help="Number of SMs to compile for, at least 1.",
-            show_default="the target's, such as 132",
+            show_default="the target's, such as 132, or as many as have work",
         ),
     ] = None,
     dtype: Annotated[

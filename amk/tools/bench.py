@@ -100,7 +100,8 @@ def bench(
         with steps.step("compiling") as step:
             program = compile_model(
                 model.config,
-                num_sms=num_sms or gpu.sms,
+                num_sms=num_sms,
+                most_sms=gpu.sms,
                 dtype=dtype,
                 max_context=rows,
                 arch=gpu.arch,

@@ -61,7 +61,8 @@ def evaluate(
     with steps.step("compiling") as step:
         compiled = compile_model(
             model.config,
-            num_sms=num_sms or machine.sms,
+            num_sms=num_sms,
+            most_sms=machine.sms,
             dtype=dtype,
             max_context=longest,
             arch=machine.arch,

@@ -104,7 +104,8 @@ def generate_tokens(
     with steps.step("compiling") as step:
         compiled = compile_model(
             model.config,
-            num_sms=num_sms or machine.sms,
+            num_sms=num_sms,
+            most_sms=machine.sms,
             dtype=dtype,
             max_context=length,
             arch=machine.arch,

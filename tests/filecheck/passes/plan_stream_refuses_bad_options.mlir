@@ -7,7 +7,7 @@
 builtin.module {
 }
 
-// SMALL:  error: ring-kb 7 holds no lap of 8 slots of 1024 bytes
+// SMALL:  error: ring-kb 7 holds no lap of 8 slots of 1024 bytes, choose at least 8
 // WINDOW: error: window-kb must be positive, got 0
 // WARPS:  error: consumers must be positive, got -8
 // LEVEL:  error: the module has no sched.program

@@ -64,6 +64,12 @@ def test_columns_that_pad_least(k: int, columns: int) -> None:
     assert all(padded <= ceil_div(k, c) * c for c in range(32, 257, 32))
 
 
+def test_slot_width_is_bounded() -> None:
+    matrix = Gemv(8, 8, 768, Weight("w"), Ref("x"), Ref("y"))
+    widths = {most: best_columns([matrix], most) for most in (32, 70, 128, 224, 1000)}
+    assert widths == {32: 32, 70: 64, 128: 128, 224: 192, 1000: 256}
+
+
 def test_roles_forget_the_layer() -> None:
     names = ("l3.qkv.y", "l12.o.res", "logits", "lm_head.pairs", "layer.x", "l.x")
     roles = ["qkv.y", "o.res", "logits", "lm_head.pairs", "layer.x", "l.x"]
