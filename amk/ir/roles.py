@@ -149,6 +149,7 @@ class Roles:
             and self.p.caches[k.cache].dtype == "bf16"
             and k.head_dim in MATRIX_HEADS
             and k.group <= MATRIX_GROUP
+            and k.group * self.ring.consumers % 2 == 0  # the row behind their sums is aligned
             and self.tiles[name] == 1
             and (k.splits == 1 or k.chunk % MATRIX_ROWS == 0)
             and not (k.window or k.softcap or k.q_norm or k.rope)

@@ -13,6 +13,7 @@ from amk.verify.order import Start, settled
 from amk.verify.ring import check_ring
 from amk.verify.roles import check_late, check_sizes
 from amk.verify.structure import check_structure, check_words
+from amk.verify.tokens import check_tokens
 from amk.verify.uncollected import uncollected
 from amk.verify.violation import Place, Violation
 
@@ -70,7 +71,7 @@ def _verify(p: Program) -> tuple[list[Violation], list[Start]]:
     accesses = accesses_of(p)
     run = dict.fromkeys(run.kernel for queue in p.queues for run in queue)
     found = [*check_words(p, accesses), *check_coverage(p, accesses), *check_experts(p, run)]
-    found += check_late(p, accesses)
+    found += [*check_tokens(p, run), *check_late(p, accesses)]
     if found:
         return found, []
     run = settled(p, accesses)

@@ -25,10 +25,11 @@ from amk.ir.arrays import LOW, Ints, group, join, unique_pairs
 from amk.ir.capacity import MAX_SMS, MIN_STEPS, capacities
 from amk.ir.digest import program_digest
 from amk.ir.flat import Cells, signals_and_waits
-from amk.ir.kernels import Access, CacheAccess, Kernel, MoeDown, MoeGateUp, Topk
+from amk.ir.kernels import CacheAccess
 from amk.ir.program import SCOPES, Program, Wait
 from amk.ir.signature import access_fault, kernel_faults, pack_faults
 from amk.verify.certificate_file import LARGE, RefusedError, integers, opened, require, table
+from amk.verify.checker_choices import check_experts, check_tokens
 from amk.verify.checker_roles import check_ring, check_roles
 
 Flags = NDArray[np.bool_]
@@ -41,6 +42,7 @@ def check_certificate(p: Program, certificate: object) -> None:
     require(c["program"] == p.name, "certificate names another program")
     check_declarations(p)
     check_experts(p)
+    check_tokens(p)
     require(c["capacities"] == capacities(p), "capacities are not those of the program")
     _Check(p, c).check()
 
@@ -68,20 +70,6 @@ def check_declarations(p: Program) -> None:
     if p.ring is not None:
         check_ring(p, p.ring)
         check_roles(p, p.ring)
-
-
-def check_experts(p: Program) -> None:
-    """Whoever writes an id that a kernel reads chooses among at most as many experts."""
-    written: dict[tuple[str, int], list[tuple[int, int, Kernel]]] = {}
-    kernels = [p.kernels[name] for name in {run.kernel for queue in p.queues for run in queue}]
-    for k, a in ((by, a) for by in kernels for a in by.accesses(0, by.grid)):
-        if isinstance(a, Access) and a.write:
-            written.setdefault((a.buffer, a.use), []).append((a.lo, a.hi, k))
-    for k in (k for k in kernels if isinstance(k, MoeGateUp | MoeDown)):
-        for lo, hi, by in written.get((k.ids.buffer, k.ids.use), []):
-            apart = hi <= k.ids.offset or k.ids.offset + k.choices <= lo
-            chosen = isinstance(by, Topk) and by.n <= k.experts
-            require(apart or chosen, "an expert id may name no expert")
 
 
 class _Check:
@@ -119,6 +107,8 @@ class _Check:
         """Finds each cell's writer, and who writes its element next."""
         m = self.m
         require(len(np.unique(m.written)) == len(m.written), "an element is written twice")
+        at_once, _ = unique_pairs(m.written_by, m.written_piece)
+        require(len(at_once) == len(m.written), "an instruction writes one place for two values")
         self.writer, self.since = np.full(m.count, -1), np.zeros(m.count, dtype=np.int64)
         self.writer[m.written], self.since[m.written] = m.written_by, m.written_since
         # The next value of an element: by rank, and after the last the first of the next step.

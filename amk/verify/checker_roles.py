@@ -68,7 +68,7 @@ def check_late(p: Program, roles: Roles) -> None:
     ] if split else []  # fmt: skip
     for _, items in touched:
         for a in items:
-            if not a.write and (a.buffer, a.use) in read:
+            if not a.write and a.since == 0 and (a.buffer, a.use) in read:
                 read[a.buffer, a.use][a.lo : a.hi] = True
     late: list[Ints] = []
     segment = last = 0

@@ -1,6 +1,6 @@
 """Every value is written once and whole, and nothing is read that nobody wrote.
 
-(C1) no element is written twice in one value of a buffer
+(C1) no element is written twice in one value of a buffer, nor by one instruction in two of them
 (C2) every element read is written, by an instruction that is active whenever the reader is
 (C3) a value that nobody reads is an output: it is written whole
 (C4) row pos of a KV cache is written once in each step, for every head
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import combinations
 from typing import NamedTuple
 
 from amk.ir.kernels import Access, AnyAccess, CacheAccess
@@ -48,6 +49,7 @@ def check_coverage(
     seen: set[tuple[Value, int, int, int]] = set()
     caches: dict[tuple[str, bool], list[CacheItem]] = defaultdict(list)
     for place, items in accesses.items():
+        yield from _at_once(place, items)
         for a in items:
             if isinstance(a, Access):
                 sm = place.sm if local and p.buffers[a.buffer].space == "local" else -1
@@ -84,6 +86,17 @@ def _disjoint(value: Value, items: list[Item]) -> Iterator[Violation]:
             region = f"{_name(value)}[{after.lo}:{min(before.hi, after.hi)}]"
             message = f"{after.place} writes {region}, which {before.place} writes in the same step"
             yield Violation("C1", message, (after.place, before.place))
+
+
+def _at_once(place: Place, items: list[AnyAccess]) -> Iterator[Violation]:
+    """What one instruction writes comes in no order, so the last of two values is unknown."""
+    writes = [a for a in items if isinstance(a, Access) and a.write]
+    for a, b in combinations(writes, 2) if len({a.use for a in writes}) > 1 else ():
+        lo, hi = max(a.lo, b.lo), min(a.hi, b.hi)
+        if a.buffer == b.buffer and a.use != b.use and lo < hi:
+            region = f"@{a.buffer}[{lo}:{hi}]"
+            message = f"{place} writes {region} as use {a.use} and as use {b.use} at once"
+            yield Violation("C1", message, (place,))
 
 
 def _covered(value: Value, read: Item, writes: list[Item], rule: str) -> Iterator[Violation]:

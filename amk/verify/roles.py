@@ -122,7 +122,9 @@ def _unread(roles: Roles, accesses: dict[Place, list[AnyAccess]]) -> Iterator[Vi
                 values.setdefault((a.buffer, a.use), set())
     for items in accesses.values() if values else ():
         for a in items:
-            if isinstance(a, Access) and not a.write and (a.buffer, a.use) in values:
+            if not isinstance(a, Access) or a.write or a.since:
+                continue  # what is read from some position on proves nothing ahead of it
+            if (a.buffer, a.use) in values:
                 values[a.buffer, a.use].add((a.lo, a.hi))
     for sm, queue in enumerate(p.queues):
         for i, run in enumerate(queue):

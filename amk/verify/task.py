@@ -18,6 +18,7 @@ from amk.ir.regions import needs_counters, regions
 from amk.verify.coverage import check_coverage
 from amk.verify.experts import check_experts
 from amk.verify.structure import check_kernel
+from amk.verify.tokens import check_tokens
 from amk.verify.violation import Place, Violation
 
 
@@ -31,7 +32,7 @@ def verify_task(p: TaskProgram) -> list[Violation]:
         Place(0, i): list(k.accesses(0, k.grid)) for i, k in enumerate(p.kernels.values())
     }
     covered = _named(p, check_coverage(p, accesses, local=False))
-    return [*covered, *_order(p), *check_experts(p, p.kernels)]
+    return [*covered, *_order(p), *check_experts(p, p.kernels), *check_tokens(p, p.kernels)]
 
 
 def _named(p: TaskProgram, found: Iterator[Violation]) -> Iterator[Violation]:

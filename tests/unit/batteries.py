@@ -441,9 +441,14 @@ BATTERIES: dict[str, list[Case]] = {
 }
 
 
+def results(cases: list[Case]) -> int:
+    """Elements that all cases leave, of which the largest is the next token."""
+    return sum(case.n + case.extra for case in cases)
+
+
 def tensors(cases: list[Case], dtype: str) -> dict[str, Tensor]:
     shapes = {name: shape for case in cases for name, shape in case.tensors.items()}
-    shapes["table"] = (VOCABULARY, WIDTH)
+    shapes["table"] = (max(VOCABULARY, results(cases)), WIDTH)
     return {name: Tensor(name, shape, dtype) for name, shape in shapes.items()}
 
 
@@ -468,7 +473,7 @@ def battery(cases: list[Case], dtype: str = "f32", sync: str = "flagged", sms: i
     b.program.ropes = {name: RopeTable(name, t) for c in cases for name, t in c.ropes.items()}
     b.program.caches["rows"] = KvCache("rows", ROWS, 1, 8, dtype)  # how far positions go
     b.shared("x", WIDTH, dtype)
-    length = sum(case.n + case.extra for case in cases)
+    length = results(cases)
     b.shared("y", length)
     residual = any(case.residual for case in cases)
     if residual:

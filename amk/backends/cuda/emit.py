@@ -19,7 +19,7 @@ from amk.backends.cuda.tables import table, tables
 from amk.backends.cuda.target import Target
 from amk.errors import AmkError
 from amk.ir.kernels import Argmax, Sample
-from amk.ir.program import Program
+from amk.ir.program import DTYPES, Program
 from amk.ir.roles import ENTRY_BYTES, TICKET_BITS
 
 RUNTIME = (
@@ -230,8 +230,9 @@ def _constants(
         f"using Streamed = {'__nv_bfloat16' if layout.streamed == 'bf16' else 'float'};",
     ]
     # where element 0 of each local buffer would lie, were the SM's rows part of a whole
+    sizes = [DTYPES[layout.program.buffers[name].dtype] for name in layout.locals]
     first = [
-        [shared.places[f"LOCAL{i}"] - 4 * rows[i][0] for i in range(len(layout.locals))] or [0]
+        [shared.places[f"LOCAL{i}"] - size * rows[i][0] for i, size in enumerate(sizes)] or [0]
         for rows in layout.local_rows
     ]
     lines.append(table("int", "LOCAL_FIRST", first, columns=max(1, len(layout.locals))))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from amk.backends.cuda.driver import CudaError, bindings, check, pycuda
 from amk.backends.cuda.emit import Emitted, chooses, emit
-from amk.backends.cuda.layout import SECTOR, SPREAD, Layout, max_rows
+from amk.backends.cuda.layout import SECTOR, SPREAD, Layout, max_rows, vocabulary
 from amk.backends.cuda.limits import (
     MOST_EOS,
     UNLOADABLE,
@@ -229,7 +229,7 @@ class Session:
 
     def _allocate(self, weights: Weights, progress: Callable[[str], None], trace: bool) -> None:
         driver, layout = self.driver, self.layout
-        self.rows = max_rows(self.program)
+        self.rows, self.vocabulary = max_rows(self.program), vocabulary(self.program)
         # polls compare epochs and counters by their difference, which has a sign
         self.lasting = capacities(self.program)["steps"] // 2
         with uploads(driver, weights, load_order(layout)) as get:
@@ -293,7 +293,10 @@ class Session:
         Ends early behind an end-of-text token chosen after the prompt. Raises AmkError for bad
         lengths, Stuck when the watchdog fired; the session then is reset.
         """
-        check_run(prompt, steps, start, eos, self.rows)
+        lasting, known = self.lasting, self.vocabulary
+        check_run(prompt, steps, start, eos, self.rows, vocabulary=known, lasting=lasting)
+        if not chooses(self.program):
+            eos = ()  # behind its prompt it reads zeros, which are no tokens
         with self._current():
             if self.unknown or self.turn + steps >= self.lasting:
                 self._reset()

@@ -165,6 +165,12 @@ def max_rows(program: Program) -> int:
     return min((c.rows for c in program.caches.values()), default=1)
 
 
+def vocabulary(program: Program) -> int:
+    """Tokens that every table of the program has a row for."""
+    tables = (k.table for k in program.kernels.values() if isinstance(k, Embed))
+    return min((weight(program, name).shape[0] for name in tables), default=1 << 31)
+
+
 def plan(program: Program) -> Layout:
     """The layout of a program; `AmkError` when it has no ring or mixes the types of streamed
     weights."""

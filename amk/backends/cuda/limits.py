@@ -47,15 +47,30 @@ def check_memory(program: Program, layout: Layout, free: int) -> None:
         )
 
 
-def check_run(prompt: Sequence[int], steps: int, start: int, eos: Sequence[int], rows: int) -> None:
-    """Raises AmkError unless a program with caches of `rows` rows can run so."""
+def check_run(
+    prompt: Sequence[int],
+    steps: int,
+    start: int,
+    eos: Sequence[int],
+    rows: int,
+    *,
+    vocabulary: int,
+    lasting: int,
+) -> None:
+    """Raises AmkError unless a program with caches of `rows` rows and tables of `vocabulary` rows
+    can run so; its epochs and counters last for `lasting` steps of a launch."""
     if not prompt:
         raise AmkError("prompt is empty")
+    outside = next((token for token in prompt if not 0 <= token < vocabulary), None)
+    if outside is not None:
+        raise AmkError(f"token {outside} of the prompt is not in the vocabulary of {vocabulary}")
     if steps < 1 or start < 0 or start + steps > rows:
         raise AmkError(
             f"positions {start} to {start + steps - 1} do not fit a cache of {rows} rows: "
             "compile with a larger --max-context"
         )
+    if steps > lasting:
+        raise AmkError(f"a launch takes at most {lasting} steps, got {steps}")
     if len(eos) > MOST_EOS:
         raise AmkError(f"at most {MOST_EOS} end-of-text tokens are supported, got {len(eos)}")
 

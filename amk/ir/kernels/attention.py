@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from amk.ir.kernels.base import (
+    LIMIT,
     AnyAccess,
     Cache,
     CacheAccess,
@@ -75,6 +76,8 @@ class Attention(Kernel):
             yield "k and v are given together or not at all"
         if self.splits > 1 and (self.part is None or self.chunk <= 0):
             yield f"{self.splits} splits need 'part' and a positive 'chunk'"
+        if self.splits * self.chunk >= LIMIT:
+            yield f"{self.splits} splits of chunks of {self.chunk} rows are too many"
         yield from not_negative("softcap", self.softcap)
         if (self.q_norm is None) != (self.k_norm is None):
             yield "q_norm and k_norm are given together or not at all"

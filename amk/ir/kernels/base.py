@@ -171,8 +171,9 @@ def rotary_problems(head_dim: int, rotary: int) -> Iterator[str]:
     """Elements of a head that are rotated in pairs: `rotary`, or all of `head_dim` if 0."""
     if rotary > head_dim:
         yield f"rotary must be at most head_dim {head_dim}, got {rotary}"
-    if (rotary or head_dim) % 2:
-        yield f"{'rotary' if rotary else 'head_dim'} must be even, got {rotary or head_dim}"
+    for name, size in (("head_dim", head_dim), ("rotary", rotary)):
+        if size % 2:
+            yield f"{name} must be even, got {size}"
 
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2")

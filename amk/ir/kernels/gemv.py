@@ -20,6 +20,8 @@ from amk.ir.kernels.base import (
     write,
 )
 
+EXACT = 1 << 24
+"""Integers up to here are exact in fp32."""
 EPILOGUES = ("none", "rope", "activation", "gated", "residual", "logits")
 
 
@@ -84,6 +86,8 @@ class Gemv(RowKernel):
         elif self.kind:
             yield f"epilogue {self.epilogue} does not take 'kind'"
         yield from not_negative("softcap", self.softcap)
+        if self.cand and self.n > EXACT:
+            yield f"rows of candidates are exact in fp32 up to {EXACT}, got n {self.n}"
         if self.epilogue in ("rope", "gated") and (self.tile % 2 or self.n % 2):
             odd = f"n {self.n} and tile {self.tile}"
             yield f"epilogue {self.epilogue} pairs rows: {odd} must be even"

@@ -140,8 +140,14 @@ class Execution(Unrolled):
                             if not a.write and value[0] >= 0 and holds.get((a.buffer, e)) != value:
                                 what = f"{self.all[n]} reads @{a.buffer}[{e}]"
                                 return Fault("coverage", f"{what}, which does not hold that value")
+                    mine: set[tuple[str, int]] = set()
                     for a in touched:
                         if a.write:
+                            places = {(a.buffer, e) for e in range(a.lo, a.hi)}
+                            if places & mine:
+                                what = f"{self.all[n]} writes @{a.buffer} for two values"
+                                return Fault("coverage", what)
+                            mine |= places
                             for e in range(a.lo, a.hi):
                                 if holds.get((a.buffer, e)) == (step, a.use):
                                     what = f"{self.all[n]} writes @{a.buffer}[{e}]"

@@ -104,6 +104,8 @@ class Unrolled:
                     other = self.all[spot.writers[value]]
                     self.twice = f"{self.all[n]} writes {spot.name}, which {other} writes too"
                 else:
+                    if n in spot.writers.values():
+                        self.twice = f"{self.all[n]} writes {spot.name} for two values"
                     spot.writers[value] = n
         return spots
 

@@ -69,6 +69,8 @@ def by_fragments(p: Program, name: str) -> bool:
     alone = all(run.hi - run.lo == 1 for queue in p.queues for run in queue if run.kernel == name)
     plain = not (k.window or k.softcap or k.q_norm or k.rope)
     whole = k.splits == 1 or k.chunk % 16 == 0
+    if p.ring and p.ring.consumers % 2 and (k.heads // k.kv_heads) % 2:
+        return False
     fits = k.head_dim in (64, 128) and k.heads // k.kv_heads <= 8
     half = spaces == {("flagged", "bf16")} and p.caches[k.cache].dtype == "bf16"
     return half and alone and plain and whole and fits
@@ -132,6 +134,8 @@ def late_fault(p: Program, r: Ring, sm: int) -> str | None:
     polled: dict[tuple[str, int], set[int]] = {}
     for run in (run for queue in p.queues for run in queue):
         for a in p.accesses(run):
+            if getattr(a, "since", 0):
+                continue
             if (name := getattr(a, "buffer", "")) and not getattr(a, "write", False):
                 polled.setdefault((name, a.use), set()).update(range(a.lo, a.hi))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
     wrote: dict[tuple[str, int], Holder] = {}

@@ -79,6 +79,7 @@ def _problems(p: Program) -> Iterator[str]:
     if any(b.uses * STEPS > 2**32 for b in p.buffers.values()):
         yield "an epoch recurs"
     yield from _chosen(p)
+    yield from _tokens(p)
     yield from _ring(p)
 
 
@@ -126,6 +127,35 @@ def _chosen(p: Program) -> Iterator[str]:
                     experts = ids.get((a.buffer, a.use, e))
                     if experts is not None and not (isinstance(k, Topk) and k.n <= experts):
                         yield f"@{name} leaves @{a.buffer}[{e}], which is no expert of {experts}"
+
+
+def _tokens(p: Program) -> Iterator[str]:
+    """What is looked up in a table is the number of one of its rows."""
+    run = [p.kernels[name] for name in {run.kernel for queue in p.queues for run in queue}]
+    below: dict[tuple[str, int, int], int] = {}
+    """Of an element that holds a number, what it may be at most, and 1."""
+    for k in run:
+        for a in k.accesses(0, k.grid) if not isinstance(k, Argmax | Sample) else ():
+            if isinstance(a, Access) and a.write:
+                for e in range(a.lo, a.hi):
+                    below[a.buffer, a.use, e] = 2**32
+    for k in run:
+        if isinstance(k, Gemv) and k.cand:
+            for tile in range(k.grid):
+                below[k.cand.buffer, k.cand.use, k.cand.offset + 2 * tile + 1] = k.n
+    for k in run:
+        if isinstance(k, Argmax | Sample):
+            most = k.n
+            if isinstance(k, Argmax) and k.pairs:
+                odd = range(k.x.offset + 1, k.x.offset + 2 * k.n, 2)
+                most = max(below.get((k.x.buffer, k.x.use, e), 0) for e in odd)
+            at = k.out.buffer, k.out.use, k.out.offset
+            below[at] = max(below.get(at, 0), most)
+    for k in run:
+        if isinstance(k, Embed) and (table := p.weight(k.table)):
+            most = below.get((k.token.buffer, k.token.use, k.token.offset), 0)
+            if most > table.shape[0]:
+                yield f"@{k.token.buffer} may hold no row of @{k.table}"
 
 
 def _operands(p: Program, k: Kernel) -> Iterator[str]:

@@ -22,8 +22,20 @@ from amk.backends.cuda.tables import rows_ahead
 from amk.backends.cuda.target import TARGETS, target_of
 from amk.errors import AmkError
 from amk.ir.capacity import MAX_SMS, SHARED_BYTES
-from amk.ir.kernels import KERNELS, Attention
-from amk.ir.program import Program, Ring, Run
+from amk.ir.kernels import (
+    KERNELS,
+    Append,
+    Argmax,
+    Attention,
+    Binary,
+    Cache,
+    Embed,
+    Ref,
+    Unary,
+    Weight,
+)
+from amk.ir.program import Buffer, KvCache, Program, Ring, Run, Tensor
+from amk.verify import verify_program
 from tests.unit.batteries import BATTERIES, battery
 from tests.unit.programs import Tiny, fused, unfused
 
@@ -299,3 +311,82 @@ def test_refuses_what_it_cannot_run(program: Program, message: str) -> None:
 def test_refuses_an_unknown_target() -> None:
     with pytest.raises(AmkError, match="arch 'sm_75' is not supported"):
         target_of("sm_75")
+
+
+def widths(k: str, v: str, local: str = "f32") -> Program:
+    """One attention whose k and v are buffers of these types, on two SMs, and a local buffer."""
+    p = Program(
+        "widths",
+        tensors={"table": Tensor("table", (8, 8), "f32")},
+        caches={"kv": KvCache("kv", 16, 1, 8, "f32")},
+        ring=Ring(16, 256, 2, 8, 4),
+    )
+    types = {"token": "i32", "k": k, "v": v, "y": "f32", "z": "f32"}
+    for name, dtype in types.items():
+        p.buffers[name] = Buffer(name, "flagged", 1 if dtype == "i32" else 8, dtype)
+    p.buffers["rows"] = Buffer("rows", "local", 8, local)
+    at = {name: Ref(name) for name in p.buffers}
+    p.kernels = {
+        "embed": Embed(8, 8, at["token"], Weight("table"), at["k"]),
+        "copy": Binary(8, 8, "add", at["k"], at["k"], at["v"]),
+        "attention": Attention(1, 1, 8, at["k"], at["y"], Cache("kv"), 1.0, at["k"], at["v"]),
+        "keep": Unary(8, 4, "silu", at["y"], at["rows"]),
+        "leave": Unary(8, 4, "silu", at["rows"], at["z"]),
+        "argmax": Argmax(8, at["z"], at["token"]),
+    }
+    first = [Run("embed", 0, 1), Run("copy", 0, 1), Run("attention", 0, 1, fence=True)]
+    halves = [[Run("keep", i, i + 1), Run("leave", i, i + 1)] for i in (0, 1)]
+    p.queues = [[*first, *halves[0], Run("argmax", 0, 1)], halves[1]]
+    assert verify_program(p) == []
+    return p
+
+
+def test_keys_and_values_of_two_types_are_refused() -> None:
+    message = "reads @k of bf16 in flagged memory and @v of f32 in flagged memory: they must be of"
+    with pytest.raises(AmkError, match=message):
+        emit(widths("bf16", "f32"), target=SM90)
+    p = widths("f32", "f32")
+    append = Append(1, 8, Ref("k"), Ref("v"), Cache("kv"))
+    kernels = p.kernels | {"append": append}
+    emit(replace(p, kernels=kernels), target=SM90)
+    buffers = p.buffers | {"v": replace(p.buffers["v"], space="plain")}
+    kernels.pop("attention")
+    queues = [[run for run in queue if run.kernel != "attention"] for queue in p.queues]
+    with pytest.raises(
+        AmkError, match="@append reads @k of f32 in flagged memory and @v of f32 in"
+    ):
+        emit(replace(p, kernels=kernels, buffers=buffers, queues=queues), target=SM90)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+def test_rows_of_local_memory_lie_where_there_is_room_for_them(dtype: str) -> None:
+    """SM 1 has elements 4 to 7 of a local buffer, and memory for no others."""
+    p = widths("f32", "f32", dtype)
+    text = emit(p, target=SM90).source
+    found = re.search(r"LOCAL_FIRST\[2\]\[1\] = \{\s*\{(\d+)\},\s*\{(\d+)\}", text)
+    assert found
+    first, second = map(int, found.groups())
+    assert second + 4 * {"f32": 4, "bf16": 2}[dtype] == first
+
+
+def test_a_step_has_one_token() -> None:
+    p = widths("f32", "f32")
+    p.buffers["other"] = Buffer("other", "flagged", 1, "i32")
+    other = replace(p, kernels=p.kernels | {"again": Argmax(8, Ref("y"), Ref("other"))})
+    message = "reads its token from @token, and tokens are left in @token, @other: one argmax"
+    with pytest.raises(AmkError, match=message):
+        emit(other, target=SM90)
+    embed = Embed(8, 8, Ref("other"), Weight("table"), Ref("k"))
+    with pytest.raises(AmkError, match="its token from @other, and tokens are left in @token:"):
+        emit(replace(p, kernels=p.kernels | {"embed": embed}), target=SM90)
+
+
+def test_matrix_instructions_need_an_even_number_of_partial_sums() -> None:
+    """Behind these lies row pos, which is read 16 bytes at a time."""
+    t = Tiny(dtype="bf16", hidden=256, head_dim=64, tile=8, layers=1, kv_heads=1)
+    for heads, consumers in ((1, 8), (2, 7), (1, 7)):
+        p = fused(replace(t, heads=heads))
+        p = replace(p, ring=Ring(2 * consumers, 256, 1, consumers, 4))
+        text = emit(p, target=SM90).source
+        by_matrix = "bool MATRIX = true" if heads * consumers % 2 == 0 else "bool MATRIX = false"
+        assert by_matrix in text

@@ -11,7 +11,7 @@ import pytest
 
 from amk.backends.cuda import driver, launch, nvcc
 from amk.backends.cuda.launch import Session
-from amk.backends.cuda.layout import plan
+from amk.backends.cuda.layout import plan, vocabulary
 from amk.backends.cuda.limits import check_memory, check_run, check_shared, check_sms, unloadable
 from amk.backends.cuda.target import TARGETS, target_of_device
 from amk.errors import AmkError
@@ -72,12 +72,15 @@ def test_more_memory_than_is_free() -> None:
         ([1], 0, 0, [], "do not fit"),
         ([1], 1, -1, [], "do not fit"),
         ([1], 1, 0, [1, 2, 3, 4, 5], "at most 4 end-of-text tokens"),
+        ([1], 31, 0, [], "a launch takes at most 30 steps, got 31"),
+        ([39, 40], 1, 0, [], "token 40 of the prompt is not in the vocabulary of 40"),
+        ([-1], 1, 0, [], "token -1 of the prompt is not in the vocabulary of 40"),
     ],
 )
 def test_lengths(prompt: list[int], steps: int, start: int, eos: list[int], message: str) -> None:
-    check_run([1], 32, 0, [1, 2, 3, 4], 32)
+    check_run([0, 39], 30, 2, [1, 2, 3, 4], 32, vocabulary=vocabulary(PROGRAM), lasting=30)
     with pytest.raises(AmkError, match=message):
-        check_run(prompt, steps, start, eos, 32)
+        check_run(prompt, steps, start, eos, 32, vocabulary=vocabulary(PROGRAM), lasting=30)
 
 
 def test_a_driver_older_than_the_cubin() -> None:

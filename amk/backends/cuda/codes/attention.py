@@ -29,6 +29,8 @@ def attention(c: Coder, name: str, k: Attention) -> tuple[Code, list[int]]:
     for ref in (k.q, k.k, k.v):
         if ref:
             c.whole_units(name, ref, k.head_dim)
+    if k.k and k.v:
+        c.alike(name, k.k, k.v)
     if k.part:
         c.whole_units(name, k.part, k.part_size)
     warps = c.layout.ring.consumers
@@ -93,6 +95,7 @@ def attention(c: Coder, name: str, k: Attention) -> tuple[Code, list[int]]:
 
 def append(c: Coder, name: str, k: Append) -> tuple[Code, list[int]]:
     cache = c.program.caches[k.cache]
+    c.alike(name, k.k, k.v)
     constants = (
         ("int HEAD_DIM", str(k.head_dim)),
         ("int CACHE_ROWS", str(cache.rows)),

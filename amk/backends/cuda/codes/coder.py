@@ -112,6 +112,15 @@ class Coder:
                 f"offset and width must be multiples of {unit}"
             )
 
+    def alike(self, name: str, a: Ref, b: Ref) -> None:
+        """Templates know one kind of operand for both."""
+        kinds = [f"{x.dtype} in {x.space} memory" for x in (self.buffer(a), self.buffer(b))]
+        if kinds[0] != kinds[1]:
+            raise AmkError(
+                f"kernel @{name} reads {a} of {kinds[0]} and {b} of {kinds[1]}: "
+                "they must be of one type and in one space"
+            )
+
     def whole_words(
         self, name: str, kernel: RowKernel, out: Ref, rows_per_element: int = 1
     ) -> None:

@@ -90,7 +90,7 @@ def one_sm_too_many(p: Program, rng: Random) -> Program | None:
         p,
         buffers=p.buffers | {"idle": sink},
         kernels=p.kernels | {"idle": kernel},
-        tensors=p.tensors | {"idle.table": Tensor("idle.table", (4, 1), "f32")},
+        tensors=p.tensors | {"idle.table": Tensor("idle.table", (32, 1), "f32")},
         queues=[*p.queues, *([Run("idle", 0, 1)] for _ in range(more))],
     )
 

@@ -6,7 +6,7 @@ it can be, with what is right.
 
 from __future__ import annotations
 
-from amk.verify.corpus.named import conservative, experts, memory, ring, systems
+from amk.verify.corpus.named import conservative, experts, memory, ring, systems, tokens
 from amk.verify.corpus.named.sketch import NAMED
 
-__all__ = ["NAMED", "conservative", "experts", "memory", "ring", "systems"]
+__all__ = ["NAMED", "conservative", "experts", "memory", "ring", "systems", "tokens"]

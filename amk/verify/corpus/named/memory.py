@@ -6,8 +6,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from amk.ir.kernels import Append, Argmax, Attention, Binary, Cache, Embed, Ref, Weight
-from amk.ir.program import KvCache, Program, Tensor
+from amk.ir.kernels import (
+    Append,
+    Argmax,
+    Attention,
+    Binary,
+    Cache,
+    Embed,
+    Gemv,
+    Ref,
+    RmsNorm,
+    Weight,
+)
+from amk.ir.program import KvCache, Program, Ring, Tensor
 from amk.verify.corpus.generator import Recipe, lower
 from amk.verify.corpus.mutants.edits import all_changed
 from amk.verify.corpus.named.sketch import N, Sketch, case, pipeline
@@ -175,3 +186,56 @@ def one_fence_a_step() -> Program:
     """The fence at the head of a queue does for all its bulk copies of older rows: each row was
     written a step ago."""
     return with_fences(lambda i: i == 0)
+
+
+@case(safe=False)
+def two_values_of_one_place_at_once() -> Program:
+    """An instruction writes an element for two values of a buffer: nothing says which stays."""
+    s = Sketch(1)
+    s.vector("x", "flagged")
+    s.vector("y", "flagged", uses=2)
+    s.begin("x")
+    out, res = Ref("y", 0, 0), Ref("y", 0, 1)
+    s.kernel("norm", RmsNorm(N, 1, Ref("x"), Weight("norm"), 1e-5, out, 1, 0, Ref("x"), res))
+    s.run(0, "norm")
+    return s.end(0, "y", use=1)
+
+
+@case(safe=False)
+def late_words_that_are_read_from_a_position_on() -> Program:
+    """Finishers leave words that only a later split polls: ahead of its first position nothing
+    proves that they have come before the next value does."""
+    return late_words(split=1)
+
+
+@case(safe=True)
+def late_words_that_are_always_read() -> Program:
+    """The same, polled by the split that is always active."""
+    return late_words(split=0)
+
+
+def late_words(split: int) -> Program:
+    """A gemv that finishers complete leaves b, split `split` of an attention polls it, and b takes
+    another value on the same SM."""
+    s = Sketch(1)
+    s.p.ring = Ring(8, 16, 2, 4, 2)
+    s.p.tensors["square"] = Tensor("square", (N, N), "f32")
+    s.p.caches["kv"] = KvCache("kv", 16, 1, N, "f32")
+    s.vector("x", "flagged")
+    s.vector("b", "flagged", uses=2)
+    s.vector("part", "flagged", N + 2)
+    s.vector("y", "flagged")
+    s.begin("x")
+    s.kernel("square", Gemv(N, N, N, Weight("square"), Ref("x"), Ref("b")))
+    s.run(0, "square", 0, 1)
+    for i in (1, 0):
+        q = Ref("b") if i == split else Ref("x")
+        kernel = Attention(
+            1, 1, N, q, Ref("y"), Cache("kv"), 1.0, Ref("x"), Ref("x"), 2, 4, Ref("part")
+        )
+        s.kernel(f"split{i}", kernel)
+        s.run(0, f"split{i}", i, i + 1)
+        s.p.queues[0][-1] = replace(s.p.queues[0][-1], fence=True)
+    s.kernel("copy", Binary(N, N, "add", Ref("y"), Ref("y"), Ref("b", 0, 1)))
+    s.run(0, "copy", 0, 1)
+    return s.end(0, "b", use=1)
