@@ -28,6 +28,7 @@ from amk.verify.order import settled
 from amk.verify.ring import check_ring
 from amk.verify.roles import check_late, check_sizes
 from amk.verify.structure import check_structure, check_words
+from amk.verify.tokens import check_tokens
 from amk.verify.violation import Violation
 
 RULES = tuple(
@@ -35,7 +36,7 @@ RULES = tuple(
     + [f"L{i}" for i in range(1, 6)]
     + [f"K{i}" for i in range(1, 6)]
     + [f"C{i}" for i in range(1, 6)]
-    + ["D1", "R1", "R2", "R3", "R4", "R5", "X1"]
+    + ["D1", "R1", "R2", "R3", "R4", "R5", "X1", "X2"]
 )
 
 Stage = Callable[[Program], Iterable[Violation]]
@@ -46,6 +47,7 @@ STAGES: tuple[Stage, ...] = (
         *check_words(p, accesses_of(p)),
         *check_coverage(p, accesses_of(p)),
         *check_experts(p, {run.kernel for queue in p.queues for run in queue}),
+        *check_tokens(p, {run.kernel for queue in p.queues for run in queue}),
         *check_late(p, accesses_of(p)),
     ],
     lambda p: settled(p, accesses_of(p)).found,
