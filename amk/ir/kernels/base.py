@@ -85,6 +85,10 @@ LIMIT = 1 << 31
 """Sizes and counts of a kernel are below this, so that products of two fit 64 bits."""
 
 
+MOST = (2 - 2**-23) * 2.0**127
+"""The largest number of fp32."""
+
+
 def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
@@ -117,6 +121,8 @@ class Kernel:
                 yield f"{f.name} must be positive, got {value}"
             elif isinstance(value, int) and not 0 <= value < LIMIT:
                 yield f"{f.name} must be from 0 to {LIMIT - 1}, got {value}"
+            elif isinstance(value, float) and not abs(value) <= MOST:
+                yield f"{f.name} must be a number of fp32, got {value}"
 
     positive: ClassVar[tuple[str, ...]] = ("n", "tile")
 
