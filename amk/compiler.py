@@ -136,10 +136,11 @@ def compile_model(
     # a smaller ring may have other columns, and then other needs beside it
     while (excess := _excess_kb(program_of(modules["vm"]), target)) > 0:
         if excess >= ring_kb:
+            smaller = "" if dtype == "bf16" else ": compile with --dtype bf16"
             raise AmkError(
                 f"model '{config.name}' needs {target.shared // 1024 - ring_kb + excess} KiB of "
                 f"shared memory per SM beside the ring of weights, {arch} has "
-                f"{target.shared // 1024}"
+                f"{target.shared // 1024}{smaller}"
             )
         ring_kb -= excess
         pipeline = f"plan-stream{{ring-kb={ring_kb}}},verify-sched,to-vm"
