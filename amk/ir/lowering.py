@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import fields, replace
+from typing import NamedTuple
 
 from amk.ir.kernels import CacheAccess, Kernel, Ref
-from amk.ir.program import Buffer, Program, Run, SchedProgram, Segment, Signal, TaskProgram, Wait
+from amk.ir.program import (
+    Buffer,
+    CounterArray,
+    Program,
+    Run,
+    SchedProgram,
+    Segment,
+    Signal,
+    TaskProgram,
+    Wait,
+)
 from amk.ir.regions import Producers, Region, needs_counters, producers, regions
 
 
@@ -83,23 +94,51 @@ class _Counters:
         return tuple(Signal(first + j, n) for j, n in overlap if n > 0)
 
 
+class _Lowered(NamedTuple):
+    """What the instructions of a scheduled program follow from: all but where its buffers live."""
+
+    kernels: dict[str, Kernel]
+    buffers: dict[str, Buffer]
+    counters: dict[str, CounterArray]
+    segments: list[list[Segment]]
+
+
+_last: list[tuple[_Lowered, list[list[Run]], int]] = []
+"""The last instructions, so that a pass or a proof does not make again what has not changed."""
+
+
+def _instructions(p: SchedProgram) -> tuple[list[list[Run]], int]:
+    """The queues of a scheduled program, and the number of their counters."""
+    # A copy: who changes `p` in place afterwards must not be given what it was before.
+    segments = [list(queue) for queue in p.segments]
+    wanted = _Lowered(dict(p.kernels), dict(p.buffers), dict(p.counters), segments)
+    if not _last or _last[0][0] != wanted:
+        counters = _Counters(p)
+        fenced = {
+            name
+            for name, k in p.kernels.items()
+            if any(isinstance(a, CacheAccess) and a.bulk for a in k.accesses(0, min(k.grid, 1)))
+        }
+        queues = [
+            [
+                Run(
+                    s.family, s.lo, s.hi,
+                    counters.waits(s), counters.signals(s), s.family in fenced,
+                )
+                for s in queue
+            ]
+            for queue in p.segments
+        ]  # fmt: skip
+        _last[:] = [(wanted, queues, counters.count)]
+    _, queues, count = _last[0]
+    return [list(queue) for queue in queues], count
+
+
 def to_vm(p: SchedProgram) -> Program:
     """The vm program of a scheduled program. Whatever reads a cache by bulk copies has a fence."""
-    counters = _Counters(p)
-    fenced = {
-        name
-        for name, k in p.kernels.items()
-        if any(isinstance(a, CacheAccess) and a.bulk for a in k.accesses(0, min(k.grid, 1)))
-    }
-    queues = [
-        [
-            Run(s.family, s.lo, s.hi, counters.waits(s), counters.signals(s), s.family in fenced)
-            for s in queue
-        ]
-        for queue in p.segments
-    ]
+    queues, counters = _instructions(p)
     return Program(
         p.name, physical_buffers(p), p.caches, p.tensors, p.packs, p.ropes,
         {name: resolve(k, p.homes) for name, k in p.kernels.items()},
-        counters.count, p.ring, queues,
+        counters, p.ring, queues,
     )  # fmt: skip

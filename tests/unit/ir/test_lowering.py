@@ -120,3 +120,18 @@ def test_merging_tiles_wait_for_the_partial_results(sync: str) -> None:
         waits = {w.counter for w in runs[merge].waits}
         partial = {s.counter for s in runs[merge + 1].signals}
         assert partial <= waits and bool(partial) == (sync == "counters")
+
+
+def test_instructions_are_not_those_of_before() -> None:
+    """They are kept for the next call, which may be about the same lists with other contents."""
+    lower = "fuse,to-task{num-sms=3 sync=counters},to-sched{num-sms=3}"
+    p = sched_program(config_of("tiny", layers=1), lower)
+    first = to_vm(p)
+    p.segments[0].reverse()
+    turned = to_vm(p)
+    assert turned.queues[0] == first.queues[0][::-1]
+    turned.queues[1].clear()
+    assert to_vm(p).queues[1] == first.queues[1]
+    p.counters.clear()
+    assert to_vm(p).counters == 0 != first.counters
+    assert not any(run.waits or run.signals for queue in to_vm(p).queues for run in queue)
