@@ -2,11 +2,11 @@
 
 The oracle reasons about what can happen; this machine does it. Its moves are those of docs/IR_SPEC,
 Execution model. An SM issues the reads of its next instruction when its waits hold and its words
-have come. Its writes then become visible one by one, whenever they like, those of one place in
-order; its signals are performed when all of its writes so far are visible, or, if they are no
-release, whenever they like, those on one counter in order. A plain read must find
-the value that it means and have acquired it; a counter is read as it was at any moment at which the
-wait holds, so what is acquired is as little as may be.
+have come. Its writes then become visible one by one, whenever they like, but in one place those of
+an instruction before those of the next; its signals are performed when all of its writes so far are
+visible, or, if they are no release, whenever they like, those on one counter in order. A plain read
+must find the value that it means and have acquired it; a counter is read as it was at any moment at
+which the wait holds, so what is acquired is as little as may be.
 
 Every order of moves is tried; the only reduction is that a state reached twice is visited once.
 """
@@ -134,11 +134,12 @@ class Machine:
         """What one SM, or its writes on the way, may do next; or what goes wrong."""
         out: list[State] = []
         stores, signals = state.stores[sm], state.signals[sm]
-        taken: set[Cell] = set()
+        first: dict[Cell, int] = {}  # of each place, the instruction whose writes come next
         for i, store in enumerate(stores):
-            if not taken & set(store.cells):
+            for cell in store.cells:
+                first.setdefault(cell, store.by)
+            if all(first[cell] == store.by for cell in store.cells):
                 out.append(self.land(state, sm, i))
-            taken |= set(store.cells)
         for i, signal in enumerate(signals):
             ahead = signals[:i]
             if signal.release:
