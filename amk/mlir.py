@@ -27,6 +27,7 @@ from xdsl.utils.exceptions import ArgSpecParseError, DiagnosticException, ParseE
 from xdsl.utils.mlir_lexer import MLIRLexer
 
 from amk.errors import AmkError
+from amk.files import reason
 from amk.pipelines import PIPELINES
 from amk.universe import DIALECTS, PASSES
 
@@ -60,7 +61,7 @@ def read_text(path: str | Path) -> str:
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
     except OSError as error:
-        raise MalformedError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise MalformedError(f"{path}: {reason(error)}") from error
     return decode(data, str(path))
 
 

@@ -412,7 +412,7 @@ def bench(
         int | None,
         typer.Option(
             help="Number of SMs to compile for, at least 1 and at most the GPU's.",
-            show_default="the GPU's",
+            show_default="the GPU's, or as many as have work",
         ),
     ] = None,
     sync: SyncOption = Sync.flags,

@@ -12,6 +12,7 @@ from typing import NoReturn
 from xdsl.utils.exceptions import ArgSpecParseError, DiagnosticException, ParseError
 
 from amk.errors import AmkError
+from amk.files import reason
 from amk.mlir import TOO_DEEP, MalformedError, PipelineError, one_line, report_only_the_cause
 
 
@@ -79,7 +80,7 @@ def run_tool(run: Callable[[], None]) -> None:
         raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        fail(f"{name}{(error.strerror or str(error)).lower()}")
+        fail(f"{name}{reason(error)}")
     except RecursionError:
         fail(TOO_DEEP)
     except MemoryError:
